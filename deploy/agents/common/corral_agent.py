@@ -243,8 +243,9 @@ class Reply:
     async def send(self, body, status=200, ctype="application/octet-stream",
                    headers=()):
         """Send a whole answer."""
-        self.head(status, [("Content-Type", ctype),
-                           ("Content-Length", len(body)), *headers])
+        about = [] if status == 204 else [("Content-Type", ctype),
+                                          ("Content-Length", len(body))]
+        self.head(status, [*about, *headers])
         if self.request.method != "HEAD":
             self.writer.write(body)
         await self.writer.drain()

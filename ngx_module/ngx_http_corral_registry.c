@@ -135,7 +135,10 @@ static ngx_http_corral_ientry_t *ngx_http_corral_registry_instance(
 static void ngx_http_corral_registry_mark(ngx_http_corral_sentry_t *s);
 static void ngx_http_corral_registry_mark_instance(
     ngx_http_corral_ientry_t *i);
+static void ngx_http_corral_registry_unsee(void);
 static void ngx_http_corral_registry_drop_unseen(void);
+static ngx_int_t ngx_http_corral_registry_attach(ngx_http_corral_ientry_t *i,
+    corral_str_t *service_id);
 static ngx_int_t ngx_http_corral_registry_build(ngx_http_corral_sentry_t *s);
 static ngx_int_t ngx_http_corral_registry_build_instances(
     ngx_http_corral_sentry_t *s, ngx_http_corral_service_t *o);
@@ -370,7 +373,37 @@ ngx_http_corral_registry_begin(ngx_uint_t full, ngx_log_t *log)
     reg->closed = 0;
     reg->log = log;
 
+    if (full) {
+        ngx_http_corral_registry_unsee();
+    }
+
     return NGX_OK;
+}
+
+
+/* before a full load: nothing was put */
+
+static void
+ngx_http_corral_registry_unsee(void)
+{
+    ngx_queue_t                 *q;
+    ngx_http_corral_registry_t  *reg;
+
+    reg = &ngx_http_corral_reg;
+
+    for (q = ngx_queue_head(&reg->all_instances);
+         q != ngx_queue_sentinel(&reg->all_instances);
+         q = ngx_queue_next(q))
+    {
+        ngx_queue_data(q, ngx_http_corral_ientry_t, queue)->put = 0;
+    }
+
+    for (q = ngx_queue_head(&reg->all_services);
+         q != ngx_queue_sentinel(&reg->all_services);
+         q = ngx_queue_next(q))
+    {
+        ngx_queue_data(q, ngx_http_corral_sentry_t, queue)->put = 0;
+    }
 }
 
 
@@ -469,11 +502,10 @@ static ngx_int_t
 ngx_http_corral_registry_put_instance(ngx_str_t *json, ngx_uint_t line)
 {
     uint64_t                   hash;
-    ngx_str_t                  id, service_id;
+    ngx_str_t                  id;
     corral_instance_t          doc;
     ngx_http_corral_idoc_t    *idoc;
     ngx_http_corral_ientry_t  *i;
-    ngx_http_corral_sentry_t  *s;
     char                       err[CORRAL_DECODE_ERROR];
 
     if (corral_decode_instance((char *) json->data, json->len, &doc,
@@ -514,30 +546,47 @@ ngx_http_corral_registry_put_instance(ngx_str_t *json, ngx_uint_t line)
 
     idoc->hash = hash;
 
-    service_id.len = doc.service_id.len;
-    service_id.data = (u_char *) doc.service_id.data;
-
-    s = ngx_http_corral_registry_service(&service_id, 1);
-
-    if (s == NULL) {
+    if (ngx_http_corral_registry_attach(i, &doc.service_id) != NGX_OK) {
         ngx_free(idoc);
         return NGX_ERROR;
-    }
-
-    if (i->service && i->service != s) {
-        ngx_http_corral_registry_mark(i->service);
-        ngx_queue_remove(&i->link);
-        i->service = NULL;
-    }
-
-    if (i->service == NULL) {
-        i->service = s;
-        ngx_queue_insert_tail(&s->instances, &i->link);
     }
 
     i->next_doc = idoc;
 
     ngx_http_corral_registry_mark_instance(i);
+
+    return NGX_OK;
+}
+
+
+/* puts an instance under its service, which may come later */
+
+static ngx_int_t
+ngx_http_corral_registry_attach(ngx_http_corral_ientry_t *i,
+    corral_str_t *service_id)
+{
+    ngx_str_t                  id;
+    ngx_http_corral_sentry_t  *s;
+
+    id.len = service_id->len;
+    id.data = (u_char *) service_id->data;
+
+    s = ngx_http_corral_registry_service(&id, 1);
+    if (s == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (i->service == s) {
+        return NGX_OK;
+    }
+
+    if (i->service) {
+        ngx_http_corral_registry_mark(i->service);
+        ngx_queue_remove(&i->link);
+    }
+
+    i->service = s;
+    ngx_queue_insert_tail(&s->instances, &i->link);
 
     return NGX_OK;
 }
@@ -825,8 +874,6 @@ ngx_http_corral_registry_commit(ngx_str_t *epoch, uint64_t revision,
 
         s->built = 1;
 
-        /* to the front: the next slice does not walk over it again */
-
         if (ngx_http_corral_registry_usec() - start
             >= (uint64_t) budget * 1000)
         {
@@ -866,8 +913,6 @@ ngx_http_corral_registry_drop_unseen(void)
             i->del = 1;
             ngx_http_corral_registry_mark_instance(i);
         }
-
-        i->put = 0;
     }
 
     for (q = ngx_queue_head(&reg->all_services);
@@ -880,8 +925,6 @@ ngx_http_corral_registry_drop_unseen(void)
             s->del = 1;
             ngx_http_corral_registry_mark(s);
         }
-
-        s->put = 0;
     }
 }
 
@@ -1357,6 +1400,11 @@ ngx_http_corral_registry_abort(void)
         }
 
         i->del = 0;
+
+        if (i->doc) {
+            (void) ngx_http_corral_registry_attach(i, &i->doc->doc.service_id);
+        }
+
         ngx_http_corral_registry_swap_instance(i);
     }
 
@@ -1393,22 +1441,6 @@ ngx_http_corral_registry_abort(void)
     }
 
     ngx_queue_init(&reg->dirty);
-
-    for (q = ngx_queue_head(&reg->all_instances);
-         q != ngx_queue_sentinel(&reg->all_instances);
-         q = ngx_queue_next(q))
-    {
-        i = ngx_queue_data(q, ngx_http_corral_ientry_t, queue);
-        i->put = 0;
-    }
-
-    for (q = ngx_queue_head(&reg->all_services);
-         q != ngx_queue_sentinel(&reg->all_services);
-         q = ngx_queue_next(q))
-    {
-        s = ngx_queue_data(q, ngx_http_corral_sentry_t, queue);
-        s->put = 0;
-    }
 
     ngx_destroy_pool(reg->tmp);
     reg->tmp = NULL;
@@ -1548,7 +1580,7 @@ ngx_http_corral_registry_print(ngx_queue_t *q)
     reg = &ngx_http_corral_reg;
 
     for ( ;; ) {
-        p = reg->image + reg->image_len;
+        p = reg->image ? reg->image + reg->image_len : NULL;
         size = reg->image_size > reg->image_len
                ? reg->image_size - reg->image_len : 0;
 

@@ -1,0 +1,519 @@
+
+/*
+ * The contract between corrald, which writes the registry, and the nginx
+ * workers, which follow it: the names of Redis keys and streams, the fields of
+ * every document kept under them, states, reasons and bounds.
+ *
+ * This file is the only place where such a name is spelled.  It is plain C
+ * without types of any library and without code, so that both programs, the
+ * tests and the documentation read the same tables.  docs/schema.md explains
+ * each; "make check" holds the two to each other.
+ *
+ * To change the contract: edit a table, raise CORRAL_SCHEMA_VERSION if an old
+ * reader would misread a new value, and describe the change in docs/schema.md.
+ */
+
+
+#ifndef _CORRAL_SCHEMA_H_INCLUDED_
+#define _CORRAL_SCHEMA_H_INCLUDED_
+
+
+#define CORRAL_SCHEMA_VERSION  1
+
+
+/*
+ * Keys.  "%s" is the name of the cluster.  X(name, format, type, writer, text)
+ */
+
+#define CORRAL_KEYS(X)                                                        \
+    X(EPOCH,       "corral:%s:epoch",       string, corrald,                  \
+      "random, written once; a missing one means: store not initialised")     \
+    X(REVISION,    "corral:%s:revision",    string, corrald,                  \
+      "integer, raised by one with each commit")                              \
+    X(SERVICES,    "corral:%s:services",    hash,   corrald,                  \
+      "service_id to the service document")                                   \
+    X(INSTANCES,   "corral:%s:instances",   hash,   corrald,                  \
+      "instance_id to the instance document")                                 \
+    X(NAMES,       "corral:%s:names",       hash,   corrald,                  \
+      "service name to service_id: names are unique")                         \
+    X(REVISIONS,   "corral:%s:revisions",   hash,   corrald,                  \
+      "kind/id to the revision of the last change of that document")          \
+    X(MACS,        "corral:%s:macs",        hash,   corrald,                  \
+      "service_id to the HMAC-SHA256 of the document, hexadecimal")           \
+    X(CHANGES,     "corral:%s:changes",     stream, corrald,                  \
+      "what changed: kind, id, revision; the followers read it")              \
+    X(EVENTS,      "corral:%s:events",      stream, corrald,                  \
+      "what people want to know: type, kind, id, data")                       \
+    X(HISTORY,     "corral:%s:history:%s",  list,   corrald,                  \
+      "state changes of one instance, newest first; second part: its id")     \
+    X(NODE,        "corral:%s:node:%s",     hash,   corrald,                  \
+      "lease and facts of one node; second part: its name")                   \
+    X(NODES,       "corral:%s:nodes",       set,    corrald,                  \
+      "names of all nodes ever seen; the janitor prunes it")                  \
+    X(LEADER,      "corral:%s:leader",      string, corrald,                  \
+      "node that leads, with its fencing token; expires")                     \
+    X(FENCE,       "corral:%s:fence",       string, corrald,                  \
+      "the last fencing token given out")                                     \
+    X(LOAD,        "corral:%s:load:%s",     hash,   corrald,                  \
+      "heartbeat of one external instance; second part: its id; expires")     \
+    X(WORKER,      "corral:%s:worker:%s",   hash,   gateway,                  \
+      "lease and facts of one nginx worker; second part: its id; expires")    \
+    X(WORKERS,     "corral:%s:workers",     set,    gateway,                  \
+      "ids of all workers; readers prune those without a lease")              \
+    X(CONNECTIONS, "corral:%s:connections:%s", hash, gateway,                 \
+      "connection_id to the connection; second part: worker id; expires")     \
+    X(ACKS,        "corral:%s:acks",        stream, gateway,                  \
+      "worker, epoch, revision: a worker serves from this revision on")       \
+    X(COMMANDS,    "corral:%s:commands",    stream, corrald,                  \
+      "what workers are to do now: id, op and its arguments")                 \
+    X(ANSWERS,     "corral:%s:answers:%s",  list,   gateway,                  \
+      "answers of workers to one command; second part: its id; expires")      \
+    X(IDEMPOTENCY, "corral:%s:idempotency:%s", string, corrald,               \
+      "answer to a POST with an Idempotency-Key; expires")
+
+
+/* Bounds of what is kept, so that nothing grows for ever. */
+
+#define CORRAL_CHANGES_MAX        10000   /* entries of the stream */
+#define CORRAL_EVENTS_MAX         10000
+#define CORRAL_ACKS_MAX           1000
+#define CORRAL_COMMANDS_MAX       1000
+#define CORRAL_HISTORY_MAX        50      /* state changes kept per instance */
+#define CORRAL_HISTORY_TTL        604800  /* seconds, after the last change */
+#define CORRAL_IDEMPOTENCY_TTL    86400   /* seconds */
+#define CORRAL_NODE_LEASE         10000   /* milliseconds */
+#define CORRAL_NODE_LOST          300000  /* ms without lease, then failed */
+#define CORRAL_WORKER_LEASE       10000   /* milliseconds */
+#define CORRAL_HEARTBEAT          1000    /* ms between renewals of a lease */
+#define CORRAL_ANSWERS_TTL        60      /* seconds */
+#define CORRAL_LEADER_LEASE       5000    /* milliseconds */
+#define CORRAL_DOCUMENT_MAX       65536   /* bytes of one document */
+#define CORRAL_SERVICES_MAX       100000
+#define CORRAL_INSTANCES_MAX      100000
+#define CORRAL_ID_MAX             64      /* bytes of an id or a name */
+
+
+/*
+ * Fields of the documents.
+ *
+ * X(name, type, owner, flags, min, max, values, default, text)
+ *
+ * type     string    min..max bytes
+ *          name      string of letters, digits, ".", "_", "-", beginning with
+ *                    a letter or a digit, min..max bytes
+ *          integer   min..max
+ *          boolean   -
+ *          duration  "1500ms", "30s", "5m", "1h", or an integer of seconds;
+ *                    min..max in milliseconds
+ *          enumerate one of the words in values
+ *          strings   array of at most max strings
+ *          map       object of at most max string members
+ *          probe     object, see CORRAL_PROBE_FIELDS
+ *          time      RFC 3339 in UTC
+ *
+ * owner    who may change it: user, scaler, schedule, deployment, node (the
+ *          corrald that runs the instance), system (set by corrald itself; a
+ *          value in a request is an error, or ignored where the row is compat)
+ *
+ * flags    CORRAL_R  required
+ *          CORRAL_G  nginx workers read it
+ *          CORRAL_M  one of MyAgent's fields: its name and meaning are fixed
+ *          CORRAL_S  secret: never shown by the API, never logged
+ *          CORRAL_N  null is allowed and means: not set
+ *          CORRAL_F  fixed: cannot change after creation
+ *
+ * default  JSON text, or "" for none
+ */
+
+#define CORRAL_R  0x01
+#define CORRAL_G  0x02
+#define CORRAL_M  0x04
+#define CORRAL_S  0x08
+#define CORRAL_N  0x10
+#define CORRAL_F  0x20
+
+
+#define CORRAL_SERVICE_FIELDS(X)                                              \
+    X(service_id, name, system, CORRAL_G|CORRAL_M|CORRAL_F, 1, 64, "", "",    \
+      "identifier, a UUID unless restored")                                   \
+    X(name, name, user, CORRAL_R|CORRAL_G|CORRAL_M, 1, 63, "", "",            \
+      "unique name; stands in paths and in ?service=")                        \
+    X(description, string, user, CORRAL_M, 0, 1024, "", "\"\"",               \
+      "for people")                                                           \
+    X(version, string, user, CORRAL_M, 0, 64, "", "\"1.0.0\"",                \
+      "version of the agent, for people and deployments")                     \
+    X(tags, strings, user, CORRAL_G|CORRAL_M, 0, 32, "", "[]",                \
+      "words to select services by")                                          \
+    X(labels, map, user, 0, 0, 32, "", "{}",                                  \
+      "key and value pairs to select services by")                            \
+    X(command, strings, user, 0, 0, 256, "", "[]",                            \
+      "program and arguments, no shell; {port} {host} {socket} {listen} "     \
+      "{instance} {service} are replaced")                                    \
+    X(agent_factory_path, string, user, CORRAL_M, 0, 4096, "", "\"\"",        \
+      "Python file of a MyAgent agent, instead of command")                   \
+    X(agent_type, string, user, CORRAL_M, 0, 64, "", "\"custom\"",            \
+      "for people")                                                           \
+    X(cwd, string, user, 0, 0, 4096, "", "\"\"",                              \
+      "working directory, absolute; default: a directory of the instance")    \
+    X(env, map, user, CORRAL_S, 0, 256, "", "{}",                             \
+      "environment of the agent; values are not shown")                       \
+    X(env_file, strings, user, 0, 0, 16, "", "[]",                            \
+      "files of KEY=VALUE lines, read at each start")                         \
+    X(secrets, map, user, 0, 0, 64, "", "{}",                                 \
+      "variable to reference: file:/absolute/path or env:NAME of corrald")    \
+    X(user, string, user, 0, 0, 32, "", "\"\"",                               \
+      "system user the agent runs as; default: corral-agent when root")       \
+    X(group, string, user, 0, 0, 32, "", "\"\"",                              \
+      "system group; default: that of the user")                              \
+    X(replicas, integer, scaler, 0, 0, 1000, "", "1",                         \
+      "how many instances are wanted")                                        \
+    X(desired, enumerate, schedule, CORRAL_G, 0, 0,                           \
+      "running stopped paused", "\"stopped\"",                                \
+      "what the service is to be; set by start, stop, pause, resume")         \
+    X(generation, integer, system, 0, 0, 2147483647, "", "0",                 \
+      "raised when instances must be replaced: restart, changed command")     \
+    X(auto_start, boolean, user, CORRAL_M, 0, 0, "", "false",                 \
+      "start when created and when corrald starts")                           \
+    X(listen, enumerate, user, 0, 0, 0, "unix tcp", "\"unix\"",               \
+      "how instances listen; tcp when host or port is given, or no command")  \
+    X(host, string, user, CORRAL_M, 0, 255, "", "\"localhost\"",              \
+      "address that TCP instances listen on")                                 \
+    X(port, integer, user, CORRAL_M|CORRAL_N, 1, 65535, "", "null",           \
+      "fixed port of the first instance; null: from the range of corrald")    \
+    X(protocol, enumerate, user, CORRAL_G, 0, 0, "http https grpc grpcs",     \
+      "\"http\"", "what the instances speak; WebSocket and SSE are http")     \
+    X(upstream_host, string, user, CORRAL_G, 0, 255, "", "\"\"",              \
+      "Host header for the agent; default: the one of the client")            \
+    X(balance, enumerate, user, CORRAL_G, 0, 0,                               \
+      "default round_robin least_conn hash", "\"default\"",                   \
+      "how an instance is chosen; default: corral_balance of the upstream")   \
+    X(hash_key, string, user, CORRAL_G, 0, 128, "", "\"client_ip\"",          \
+      "client_ip, session, header.NAME, query.NAME or cookie.NAME")           \
+    X(connect_timeout, duration, user, CORRAL_G|CORRAL_N, 1, 3600000, "",     \
+      "null", "to connect to an instance; null: the directive")               \
+    X(handshake_timeout, duration, user, CORRAL_G|CORRAL_N, 1, 3600000, "",   \
+      "null", "from the request to the answer of the agent")                  \
+    X(idle_timeout, duration, user, CORRAL_G|CORRAL_N, 0, 604800000, "",      \
+      "null", "WebSocket without a message in either direction; 0: never")    \
+    X(ping_interval, duration, user, CORRAL_G|CORRAL_N, 0, 86400000, "",      \
+      "null", "between pings of the gateway to both sides; 0: none")          \
+    X(ping_timeout, duration, user, CORRAL_G|CORRAL_N, 100, 3600000, "",      \
+      "null", "a side that sends nothing after a ping is dead")               \
+    X(close_timeout, duration, user, CORRAL_G|CORRAL_N, 0, 600000, "",        \
+      "null", "for a frame boundary and the answering Close")                 \
+    X(max_message_size, integer, user, CORRAL_G|CORRAL_N, 0, 4294967296, "",  \
+      "null", "bytes of one WebSocket message; 0: no limit; beyond: 1009")    \
+    X(tries, integer, user, CORRAL_G|CORRAL_N, 1, 16, "", "null",             \
+      "instances tried for one handshake or request")                         \
+    X(max_fails, integer, user, CORRAL_G, 0, 1000, "", "3",                   \
+      "failures in a row until a worker ejects an instance; 0: never")        \
+    X(fail_timeout, duration, user, CORRAL_G, 100, 3600000, "", "\"10s\"",    \
+      "how long an ejected instance rests until one trial request")           \
+    X(max_sessions, integer, user, CORRAL_G|CORRAL_M, 0, 1000000, "", "0",    \
+      "WebSockets and requests one instance takes at a time; 0: no limit")    \
+    X(session_timeout, duration, user, CORRAL_M, 0, 31536000000, "", "1800",  \
+      "seconds; handed to MyAgent agents")                                    \
+    X(auto_restart, boolean, user, CORRAL_M, 0, 0, "", "true",                \
+      "false: the same as restart never")                                     \
+    X(restart, enumerate, user, 0, 0, 0, "always on_failure never",           \
+      "\"always\"", "when an ended instance is started again")                \
+    X(max_restart_count, integer, user, CORRAL_M, 0, 1000, "", "5",           \
+      "restarts within restart_window; beyond: failed, crash_loop")           \
+    X(restart_window, duration, user, 0, 1000, 86400000, "", "\"10m\"",       \
+      "the window of max_restart_count")                                      \
+    X(restart_delay, duration, user, 0, 0, 3600000, "", "\"1s\"",             \
+      "first delay; doubles with each restart, plus up to a quarter")         \
+    X(restart_max_delay, duration, user, 0, 0, 86400000, "", "\"60s\"",       \
+      "the longest delay, also between tries in a crash loop")                \
+    X(stable_after, duration, user, 0, 0, 86400000, "", "\"60s\"",            \
+      "ready for so long: delays and counts begin anew")                      \
+    X(stop_signal, enumerate, user, 0, 0, 0,                                  \
+      "TERM INT QUIT HUP USR1 USR2 KILL", "\"TERM\"",                         \
+      "the first signal to an instance that is to end")                       \
+    X(stop_timeout, duration, user, 0, 0, 3600000, "", "\"10s\"",             \
+      "from that signal to the kill of the whole group")                      \
+    X(drain_timeout, duration, user, CORRAL_G, 0, 86400000, "", "\"30s\"",    \
+      "for open connections to end before the signal")                        \
+    X(startup_probe, probe, user, CORRAL_N, 0, 0, "", "null",                 \
+      "until it passes, the others wait; default: the readiness probe")       \
+    X(readiness_probe, probe, user, CORRAL_N, 0, 0, "", "null",               \
+      "no traffic before it passes; default: TCP or socket connect")          \
+    X(liveness_probe, probe, user, CORRAL_N, 0, 0, "", "null",                \
+      "when it fails the instance is restarted; default: none")               \
+    X(health_check_enabled, boolean, user, CORRAL_M, 0, 0, "", "true",        \
+      "false: running is ready, no probes")                                   \
+    X(log_max_size, integer, user, 0, 4096, 1073741824, "", "10485760",       \
+      "bytes of one log file until it is rotated")                            \
+    X(log_files, integer, user, 0, 1, 100, "", "5",                           \
+      "rotated files kept per instance")                                      \
+    X(created_at, time, system, CORRAL_M|CORRAL_F, 0, 0, "", "",              \
+      "when the service was created")                                         \
+    X(updated_at, time, system, CORRAL_M, 0, 0, "", "",                       \
+      "when a field last changed")
+
+
+#define CORRAL_PROBE_FIELDS(X)                                                \
+    X(type, enumerate, user, CORRAL_R, 0, 0,                                  \
+      "websocket http tcp exec none", "", "how the instance is asked")        \
+    X(path, string, user, 0, 0, 1024, "", "\"/\"",                            \
+      "of http and websocket probes")                                         \
+    X(command, strings, user, 0, 0, 256, "", "[]",                            \
+      "of exec probes; exit code 0 passes")                                   \
+    X(interval, duration, user, 0, 100, 86400000, "", "\"10s\"",              \
+      "between the starts of two probes; a tenth of jitter is added")         \
+    X(timeout, duration, user, 0, 10, 600000, "", "\"5s\"",                   \
+      "for one probe")                                                        \
+    X(initial_delay, duration, user, 0, 0, 3600000, "", "\"0s\"",             \
+      "after the start of the process")                                       \
+    X(success_threshold, integer, user, 0, 1, 100, "", "1",                   \
+      "passes in a row to be healthy")                                        \
+    X(failure_threshold, integer, user, 0, 1, 1000, "", "3",                  \
+      "failures in a row to be unhealthy")
+
+
+#define CORRAL_INSTANCE_FIELDS(X)                                             \
+    X(instance_id, name, system, CORRAL_G|CORRAL_F, 1, 64, "", "",            \
+      "service name, a dot and a short random part, or chosen by an external" \
+      " instance")                                                            \
+    X(service_id, name, system, CORRAL_G|CORRAL_F, 1, 64, "", "",             \
+      "the service it belongs to")                                            \
+    X(incarnation, integer, node, CORRAL_G, 1, 4294967295, "", "1",           \
+      "raised with each start of the process: counters belong to it")         \
+    X(managed, boolean, system, CORRAL_F, 0, 0, "", "true",                   \
+      "false: external, registered itself, not run by corrald")               \
+    X(node, name, node, CORRAL_G, 1, 64, "", "",                              \
+      "the node whose corrald runs it or took its registration")              \
+    X(generation, integer, node, 0, 0, 2147483647, "", "0",                   \
+      "generation of the service it was started for")                         \
+    X(address, string, node, CORRAL_G, 0, 200, "", "\"\"",                    \
+      "unix:/path, 1.2.3.4:port or [::1]:port; names are resolved before")    \
+    X(weight, integer, user, CORRAL_G, 0, 1000, "", "100",                    \
+      "share of the traffic; 0: none new")                                    \
+    X(state, enumerate, node, CORRAL_G, 0, 0,                                 \
+      "pending starting running paused draining stopping stopped failed",     \
+      "\"pending\"", "see CORRAL_STATE_CHANGES")                              \
+    X(health, enumerate, node, CORRAL_G, 0, 0,                                \
+      "healthy degraded unhealthy unknown", "\"unknown\"",                    \
+      "of a running or paused instance")                                      \
+    X(reason, enumerate, node, 0, 0, 0, "CORRAL_REASONS", "\"\"",             \
+      "why the state or the health is what it is")                            \
+    X(message, string, node, 0, 0, 1024, "", "\"\"",                          \
+      "the reason as a sentence, with values")                                \
+    X(maintenance, boolean, user, 0, 0, 0, "", "false",                       \
+      "of an external instance: paused by its operator")                      \
+    X(ttl, duration, user, 0, 1000, 86400000, "", "\"30s\"",                  \
+      "of an external instance: unknown after it without a heartbeat")        \
+    X(pid, integer, node, CORRAL_N, 1, 4194304, "", "null",                   \
+      "process of the agent")                                                 \
+    X(start_time, integer, node, CORRAL_N, 0, 9223372036854775807, "",        \
+      "null", "clock ticks after boot, field 22 of /proc/PID/stat")           \
+    X(boot_id, string, node, 0, 0, 64, "", "\"\"",                            \
+      "of the kernel the process runs under")                                 \
+    X(nonce, string, node, 0, 0, 64, "", "\"\"",                              \
+      "random, given to the shim: the last part of the identity")             \
+    X(restart_count, integer, node, CORRAL_M, 0, 2147483647, "", "0",         \
+      "starts after the first")                                               \
+    X(retry_at, time, node, CORRAL_N, 0, 0, "", "null",                       \
+      "next start of a failed instance")                                      \
+    X(exit_code, integer, node, CORRAL_N, 0, 255, "", "null",                 \
+      "of the last process that ended by itself")                             \
+    X(exit_signal, integer, node, CORRAL_N, 1, 64, "", "null",                \
+      "that ended the last process")                                          \
+    X(oom, boolean, node, 0, 0, 0, "", "false",                               \
+      "the kernel killed the last process for want of memory")                \
+    X(created_at, time, system, CORRAL_F, 0, 0, "", "", "when registered")    \
+    X(started_at, time, node, CORRAL_N, 0, 0, "", "null",                     \
+      "start of the current process")                                         \
+    X(ready_at, time, node, CORRAL_N, 0, 0, "", "null",                       \
+      "when the current process first became ready")                          \
+    X(state_at, time, node, 0, 0, 0, "", "", "when the state last changed")
+
+
+/*
+ * States of an instance and their legal changes.  X(state, text),
+ * X(from, to, text).  An instance begins as pending and is removed from
+ * stopped or failed.
+ */
+
+#define CORRAL_INSTANCE_STATES(X)                                             \
+    X(pending,  "wanted, waits for a place, a port or its backoff")           \
+    X(starting, "process runs or is being made, not yet ready")               \
+    X(running,  "ready for traffic as far as its health allows")              \
+    X(paused,   "out of routing by request, process untouched")               \
+    X(draining, "takes no new connection, open ones go on")                   \
+    X(stopping, "signalled, waits for its end")                               \
+    X(stopped,  "ended as wanted")                                            \
+    X(failed,   "ended or never got ready; retry_at says when it is tried")
+
+#define CORRAL_STATE_CHANGES(X)                                               \
+    X(pending,  starting, "the process is started")                           \
+    X(pending,  stopped,  "no longer wanted before it began")                 \
+    X(pending,  failed,   "cannot be started")                                \
+    X(pending,  running,  "an external instance registers")                   \
+    X(starting, running,  "ready")                                            \
+    X(starting, stopping, "no longer wanted")                                 \
+    X(starting, failed,   "ended or not ready in time")                       \
+    X(running,  paused,   "pause requested")                                  \
+    X(running,  draining, "no longer wanted, connections are open")           \
+    X(running,  stopping, "no longer wanted")                                 \
+    X(running,  stopped,  "an external instance leaves")                      \
+    X(running,  failed,   "ended, or liveness lost")                          \
+    X(paused,   running,  "resume requested")                                 \
+    X(paused,   draining, "no longer wanted, connections are open")           \
+    X(paused,   stopping, "no longer wanted")                                 \
+    X(paused,   stopped,  "an external instance leaves")                      \
+    X(paused,   failed,   "ended, or liveness lost")                          \
+    X(draining, stopping, "drained, or the deadline has come")                \
+    X(draining, running,  "wanted again")                                     \
+    X(draining, stopped,  "an external instance leaves")                      \
+    X(draining, failed,   "ended by itself")                                  \
+    X(stopping, stopped,  "ended")                                            \
+    X(stopping, failed,   "the node was lost meanwhile")                      \
+    X(stopped,  pending,  "wanted again")                                     \
+    X(stopped,  running,  "an external instance comes back")                  \
+    X(failed,   pending,  "tried again")                                      \
+    X(failed,   running,  "an external instance comes back")                  \
+    X(failed,   stopped,  "no longer wanted")
+
+
+/* Status of a service, derived from its instances.  First match wins. */
+
+#define CORRAL_SERVICE_STATUS(X)                                              \
+    X(stopping,  "stopped is wanted, an instance still lives")                \
+    X(stopped,   "stopped is wanted and nothing lives")                       \
+    X(running,   "at least one instance is running and not unhealthy")        \
+    X(unhealthy, "an instance is running, none is healthy")                   \
+    X(error,     "an instance is failed, none is running or starting")        \
+    X(starting,  "running is wanted, nothing runs yet")
+
+
+/* Why a state or a health is what it is.  X(code, text) */
+
+#define CORRAL_REASONS(X)                                                     \
+    X(created,          "the instance was created")                           \
+    X(requested,        "an operator or the API asked for it")                \
+    X(scaled_up,        "more replicas are wanted")                           \
+    X(scaled_down,      "fewer replicas are wanted")                          \
+    X(replaced,         "the service changed, a newer instance takes over")   \
+    X(backoff,          "waits before the next start")                        \
+    X(spawned,          "the process was started")                            \
+    X(spawn_failed,     "the process could not be started")                   \
+    X(command_refused,  "the command is outside command_roots or users")      \
+    X(mac_mismatch,     "the document does not carry corrald's HMAC")         \
+    X(port_conflict,    "the port is held by somebody else")                  \
+    X(ports_exhausted,  "no port of the range is free")                       \
+    X(secret_missing,   "a secret or env file cannot be read")                \
+    X(probe_passed,     "the probe passed")                                   \
+    X(probe_failed,     "the probe failed")                                   \
+    X(startup_timeout,  "not ready within the startup probe")                 \
+    X(liveness_failed,  "the liveness probe failed")                          \
+    X(no_probe,         "probes are off: running is ready")                   \
+    X(drained,          "no connection was left")                             \
+    X(drain_timeout,    "the drain deadline came first")                      \
+    X(exited,           "the process ended")                                  \
+    X(killed,           "the process was killed by a signal")                 \
+    X(out_of_memory,    "the kernel killed it for want of memory")            \
+    X(stop_timeout,     "it ignored the stop signal and was killed")          \
+    X(crash_loop,       "too many restarts within the window")                \
+    X(shim_lost,        "its shim ended: the agent went with it")             \
+    X(adopted,          "found alive after a restart of corrald")             \
+    X(vanished,         "not found after a restart of corrald")               \
+    X(node_lost,        "its node's lease ended")                             \
+    X(ttl_expired,      "no heartbeat within the ttl")                        \
+    X(heartbeat,        "the instance said so itself")                        \
+    X(maintenance,      "its operator took it out")
+
+
+/* Entries of the streams and hashes that are not documents.  X(name, text) */
+
+#define CORRAL_CHANGE_FIELDS(X)                                               \
+    X(kind,     "service or instance")                                        \
+    X(id,       "service_id or instance_id")                                  \
+    X(revision, "of the commit that made the change")
+
+#define CORRAL_WORKER_FIELDS(X)                                               \
+    X(worker,      "gateway:pid:start time")                                  \
+    X(gateway,     "name of the gateway, see corral_gateway")                 \
+    X(node,        "name of the node, see corral_node")                       \
+    X(zone,        "nonce of the shared zone the worker counts in")           \
+    X(pid,         "process id")                                              \
+    X(start_time,  "clock ticks after boot")                                  \
+    X(state,       "serving or exiting")                                      \
+    X(epoch,       "of the registry it serves from")                          \
+    X(revision,    "of the registry it serves from")                          \
+    X(services,    "number of services it knows")                             \
+    X(instances,   "number of instances it knows")                            \
+    X(connections, "WebSockets it relays")                                    \
+    X(version,     "of Corral")
+
+#define CORRAL_CONNECTION_FIELDS(X)                                           \
+    X(connection_id,     "16 hexadecimal digits, unique in the cluster")      \
+    X(worker,            "the worker that relays it")                         \
+    X(gateway,           "the gateway of that worker")                        \
+    X(target_service_id, "service_id")                                        \
+    X(service,           "name of the service")                               \
+    X(instance_id,       "the instance it is connected to")                   \
+    X(session_id,        "session named by the client, or null")              \
+    X(subject,           "who it is, or null")                                \
+    X(client_ip,         "address of the client")                             \
+    X(client_port,       "port of the client")                                \
+    X(user_agent,        "at most 200 bytes of it")                           \
+    X(path,              "at most 200 bytes of the request's path")           \
+    X(routing_strategy,  "how the instance was chosen")                       \
+    X(status,            "active or closing")                                 \
+    X(connected_at,      "RFC 3339")                                          \
+    X(last_activity,     "RFC 3339, of the last data frame")                  \
+    X(messages_in,       "from the client")                                   \
+    X(messages_out,      "to the client")                                     \
+    X(bytes_received,    "payload and framing from the client")               \
+    X(bytes_sent,        "to the client")                                     \
+    X(message_count,     "messages_in plus messages_out")
+
+#define CORRAL_COMMAND_FIELDS(X)                                              \
+    X(id,     "of the command; answers go to its key")                        \
+    X(op,     "close")                                                        \
+    X(filter, "JSON object: connection_id, worker, gateway, service_id, "     \
+              "instance_id, session_id, subject, client_ip: all must match")  \
+    X(code,   "close code: 1000, 1001, 1008, 1011, 1012, 1013, 3000-4999")    \
+    X(reason, "at most 123 bytes of UTF-8")                                   \
+    X(dry_run, "1: only count")
+
+#define CORRAL_ANSWER_FIELDS(X)                                               \
+    X(worker,  "who answers")                                                 \
+    X(matched, "connections that the filter matched")                         \
+    X(closed,  "connections that were ended")                                 \
+    X(sent,    "of these, how many got the close frame")
+
+#define CORRAL_NODE_FIELDS(X)                                                 \
+    X(node,       "its name")                                                 \
+    X(epoch,      "raised with each start of its corrald: fences its writes") \
+    X(pid,        "of corrald")                                               \
+    X(address,    "of its API")                                               \
+    X(version,    "of Corral")                                                \
+    X(started_at, "RFC 3339")                                                 \
+    X(revision,   "of the registry it has seen")                              \
+    X(instances,  "instances it runs")
+
+
+/* Types of events.  X(type, text) */
+
+#define CORRAL_EVENTS(X)                                                      \
+    X(service_created,  "a service was created")                              \
+    X(service_updated,  "fields of a service changed")                        \
+    X(service_deleted,  "a service was deleted")                              \
+    X(service_status,   "the derived status of a service changed")            \
+    X(instance_created, "an instance was created or registered")              \
+    X(instance_state,   "the state of an instance changed")                   \
+    X(instance_health,  "the health of an instance changed")                  \
+    X(instance_removed, "an instance was removed")                            \
+    X(connections_closed, "connections were closed by request")               \
+    X(node_up,          "a node's lease began")                               \
+    X(node_lost,        "a node's lease ended")                               \
+    X(gateway_up,       "a worker appeared")                                  \
+    X(gateway_gone,     "a worker's lease ended")                             \
+    X(store_lost,       "Redis cannot be reached")                            \
+    X(store_back,       "Redis can be reached again")                         \
+    X(store_restored,   "an emptied Redis was filled from the snapshot")
+
+
+#endif /* _CORRAL_SCHEMA_H_INCLUDED_ */

@@ -1,0 +1,138 @@
+
+/*
+ * What the modules of Corral share: the context that one request carries, the
+ * main and location configuration of the core, and the steps.
+ */
+
+
+#ifndef _NGX_HTTP_CORRAL_H_INCLUDED_
+#define _NGX_HTTP_CORRAL_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include <corral_schema.h>
+
+#include "ngx_http_corral_table.h"
+#include "ngx_http_corral_registry.h"
+
+
+#define NGX_HTTP_CORRAL_VERSION  "0.1.0"
+
+
+typedef enum {
+    NGX_HTTP_CORRAL_ROUND_ROBIN = 0,
+    NGX_HTTP_CORRAL_LEAST_CONN,
+    NGX_HTTP_CORRAL_HASH
+} ngx_http_corral_method_e;
+
+
+#define NGX_HTTP_CORRAL_MAX_TRIES  16
+
+
+/*
+ * What the steps learn about one request.  Each field has one writer and is
+ * read only by the steps below it.  The context survives internal redirects.
+ */
+
+typedef struct {
+
+    /* step 1, identity */
+    ngx_str_t                    tenant;
+    ngx_str_t                    subject;
+
+    /* step 2, route */
+    ngx_str_t                    service_id;     /* copies; empty: none */
+    ngx_str_t                    service_name;
+    ngx_http_corral_terms_t      terms;     /* of the service */
+    ngx_uint_t                   protocol;  /* corral_protocol_e */
+    ngx_str_t                    prefix;    /* taken off the path, or empty */
+    ngx_str_t                    uri;       /* request target for the agent,
+                                               as the client encoded it */
+    ngx_str_t                    unparsed_uri;   /* the client's, for logs */
+    ngx_str_t                    session;   /* session id, or empty */
+
+    /* step 4, wait: reserves; step 5, upstream: replaces it on a retry */
+    ngx_http_corral_instance_t   instance;  /* a copy; id is empty: none yet */
+    ngx_uint_t                   method;    /* ngx_http_corral_method_e */
+    ngx_http_corral_hold_t       hold;
+    uint32_t                     tried[NGX_HTTP_CORRAL_MAX_TRIES];
+    ngx_uint_t                   ntried;    /* slots tried so far */
+
+    unsigned                     enabled:1;      /* Corral serves this one */
+    unsigned                     half_open:1;    /* instance is on trial */
+    unsigned                     reported:1;     /* result of try was told */
+    unsigned                     counted:1;      /* in requests_total */
+} ngx_http_corral_ctx_t;
+
+
+typedef struct {
+    ngx_shm_zone_t              *zone;
+    ngx_str_t                    redis;     /* url, "" if not configured */
+    ngx_str_t                    state_file;
+    ngx_str_t                    cluster;
+    ngx_str_t                    node;
+    ngx_str_t                    gateway;
+    ngx_flag_t                   used;      /* any corral_* in a location */
+} ngx_http_corral_main_conf_t;
+
+
+ngx_http_corral_main_conf_t *ngx_http_corral_get_main_conf(ngx_cycle_t *cycle);
+
+/*
+ * Returns the context of the request, creating it on the first call; NULL if
+ * there is no memory.
+ */
+ngx_http_corral_ctx_t *ngx_http_corral_get_ctx(ngx_http_request_t *r);
+
+/* Returns it only if there is one already. */
+ngx_http_corral_ctx_t *ngx_http_corral_find_ctx(ngx_http_request_t *r);
+
+/* 1 if all cleanups of r->pool are Corral's own */
+ngx_uint_t ngx_http_corral_only_own_cleanups(ngx_http_request_t *r);
+
+/*
+ * Answers with a problem document (RFC 9457): status, code (a stable word) and
+ * a sentence.  retry_after in seconds, 0 for none.  To be returned by a phase
+ * handler: the request is finalized, NGX_DONE is returned.
+ */
+ngx_int_t ngx_http_corral_problem(ngx_http_request_t *r, ngx_uint_t status,
+    char *code, ngx_uint_t retry_after, const char *fmt, ...);
+
+/* The same for a content handler: sends it and returns what to return. */
+ngx_int_t ngx_http_corral_send_problem(ngx_http_request_t *r,
+    ngx_uint_t status, char *code, ngx_uint_t retry_after, const char *fmt,
+    ...);
+
+/* the steps, see ngx_http_corral_steps[] for their order */
+ngx_int_t ngx_http_corral_identity_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_corral_route_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_corral_wait_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_corral_websocket_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_corral_metrics_log_handler(ngx_http_request_t *r);
+
+/*
+ * The upstream step for the steps around it.
+ *
+ * pick looks up the service in the current generation, chooses an instance
+ * that was not tried, reserves it, and sets ctx->instance and ctx->hold.  NGX_OK, or NGX_BUSY if there is none.
+ *
+ * report tells passive health how the try of ctx->instance ended.  hard: the
+ * connection was refused or reset.
+ *
+ * is_corral says whether an upstream block has the directive "corral".
+ */
+ngx_int_t ngx_http_corral_upstream_pick(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx);
+void ngx_http_corral_upstream_report(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx, ngx_uint_t ok, ngx_uint_t hard);
+ngx_uint_t ngx_http_corral_upstream_is_corral(
+    ngx_http_upstream_srv_conf_t *uscf);
+
+
+extern ngx_module_t  ngx_http_corral_module;
+
+
+#endif /* _NGX_HTTP_CORRAL_H_INCLUDED_ */

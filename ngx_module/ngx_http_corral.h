@@ -44,7 +44,10 @@ typedef struct {
     ngx_str_t                    subject;
 
     /* step 2, route */
-    ngx_http_corral_service_t   *service;   /* held; released with r->pool */
+    ngx_str_t                    service_id;     /* copies; empty: none */
+    ngx_str_t                    service_name;
+    ngx_http_corral_terms_t      terms;     /* of the service */
+    ngx_uint_t                   protocol;  /* corral_protocol_e */
     ngx_str_t                    prefix;    /* taken off the path, or empty */
     ngx_str_t                    uri;       /* request target for the agent,
                                                as the client encoded it */
@@ -52,7 +55,8 @@ typedef struct {
     ngx_str_t                    session;   /* session id, or empty */
 
     /* step 4, wait: reserves; step 5, upstream: replaces it on a retry */
-    ngx_http_corral_instance_t  *instance;  /* of service, NULL if none yet */
+    ngx_http_corral_instance_t   instance;  /* a copy; id is empty: none yet */
+    ngx_uint_t                   method;    /* ngx_http_corral_method_e */
     ngx_http_corral_hold_t       hold;
     uint32_t                     tried[NGX_HTTP_CORRAL_MAX_TRIES];
     ngx_uint_t                   ntried;    /* slots tried so far */
@@ -112,8 +116,8 @@ ngx_int_t ngx_http_corral_metrics_log_handler(ngx_http_request_t *r);
 /*
  * The upstream step for the steps around it.
  *
- * pick chooses an instance of ctx->service that was not tried, reserves it
- * and sets ctx->instance and ctx->hold.  NGX_OK, or NGX_BUSY if there is none.
+ * pick looks up the service in the current generation, chooses an instance
+ * that was not tried, reserves it, and sets ctx->instance and ctx->hold.  NGX_OK, or NGX_BUSY if there is none.
  *
  * report tells passive health how the try of ctx->instance ended.  hard: the
  * connection was refused or reset.

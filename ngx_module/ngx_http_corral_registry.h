@@ -38,8 +38,29 @@ typedef struct {
 
 
 /*
- * A service of one generation.  Immutable but for the cursor.  Whoever keeps a
- * pointer beyond the current event holds a reference.
+ * What a connection keeps of its service.  In milliseconds; NGX_CONF_UNSET
+ * where the document leaves it to the directives of the location.
+ */
+
+typedef struct {
+    ngx_int_t                  connect_timeout;
+    ngx_int_t                  handshake_timeout;
+    ngx_int_t                  idle_timeout;
+    ngx_int_t                  ping_interval;
+    ngx_int_t                  ping_timeout;
+    ngx_int_t                  close_timeout;
+    ngx_int_t                  fail_timeout;
+    int64_t                    max_message_size;     /* bytes, -1: unset */
+    ngx_int_t                  tries;
+    uint32_t                   max_fails;
+    ngx_http_corral_slot_t     ref;         /* of the service's totals */
+} ngx_http_corral_terms_t;
+
+
+/*
+ * A service of one generation.  Immutable but for the cursor.  Nobody keeps a
+ * pointer beyond the current event: what a request needs later is copied, so
+ * that long connections never pin an old generation.
  */
 
 typedef struct ngx_http_corral_service_s  ngx_http_corral_service_t;
@@ -56,8 +77,7 @@ struct ngx_http_corral_service_s {
     ngx_uint_t                   method;    /* ngx_http_corral_method_e */
     uint32_t                     cursor;    /* of round robin */
 
-    ngx_http_corral_slot_t       ref;       /* of the service's totals */
-    uint32_t                     refs;
+    ngx_http_corral_terms_t      terms;
     ngx_pool_t                  *pool;
 };
 
@@ -79,11 +99,9 @@ ngx_http_corral_registry_info_t *ngx_http_corral_registry_info(void);
 
 /*
  * Finds a service by name, then by id.  The pointer is valid until control
- * goes back to the event loop, unless held.
+ * goes back to the event loop.
  */
 ngx_http_corral_service_t *ngx_http_corral_registry_find(ngx_str_t *name);
-void ngx_http_corral_registry_hold(ngx_http_corral_service_t *service);
-void ngx_http_corral_registry_release(ngx_http_corral_service_t *service);
 
 /* Calls cb for each service of the current generation, in no order. */
 typedef void (*ngx_http_corral_registry_walk_pt)(

@@ -17,7 +17,7 @@
 
 #define CORRAL_DECODE_UNSET     (-1)    /* integer or duration that is null */
 #define CORRAL_DECODE_ERROR     512     /* a size that fits any error */
-#define CORRAL_DECODE_HEAD_MAX  256     /* first line of an image, newline too */
+#define CORRAL_DECODE_HEAD_MAX  256     /* first line of an image, with \n */
 
 
 /* len bytes and a NUL, which is not counted; same layout as ngx_str_t */

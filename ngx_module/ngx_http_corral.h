@@ -149,7 +149,8 @@ ngx_int_t ngx_http_corral_metrics_log_handler(ngx_http_request_t *r);
  * connection.
  *
  * pick looks up the service in the current generation, chooses an instance
- * that was not tried, reserves it, and sets ctx->instance and ctx->hold.  NGX_OK, or NGX_BUSY if there is none.
+ * that was not tried, reserves it, and sets ctx->instance and ctx->hold.
+ * NGX_OK, or NGX_BUSY if there is none.
  *
  * report tells passive health how the try of ctx->instance ended.  hard: the
  * connection was refused or reset.

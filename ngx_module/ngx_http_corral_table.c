@@ -142,7 +142,7 @@ ngx_http_corral_table_create(ngx_conf_t *cf, ngx_str_t *name, size_t size)
     }
 
     zone->init = ngx_http_corral_table_init_zone;
-    zone->data = zone;                      /* not NULL: an older cycle had it */
+    zone->data = zone;                  /* not NULL: an older cycle had it */
 
     return zone;
 }

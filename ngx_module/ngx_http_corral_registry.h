@@ -1,0 +1,173 @@
+
+/*
+ * The registry as one worker sees it: services with their instances, ready to
+ * pick from.  See ngx_http_corral_registry.c.
+ */
+
+
+#ifndef _NGX_HTTP_CORRAL_REGISTRY_H_INCLUDED_
+#define _NGX_HTTP_CORRAL_REGISTRY_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include <corral_balance.h>
+#include <corral_decode.h>
+#include <corral_schema.h>
+
+#include "ngx_http_corral_table.h"
+
+
+typedef enum {
+    NGX_HTTP_CORRAL_SERVICE = 0,
+    NGX_HTTP_CORRAL_INSTANCE
+} ngx_http_corral_kind_e;
+
+
+/* An instance that a service may pick.  Lives as long as its service. */
+
+typedef struct {
+    ngx_str_t                  id;
+    ngx_str_t                  name;        /* address as $upstream_addr */
+    struct sockaddr           *sockaddr;
+    socklen_t                  socklen;
+    uint32_t                   weight;
+    uint64_t                   key;         /* hash of the id */
+    ngx_http_corral_slot_t     ref;
+} ngx_http_corral_instance_t;
+
+
+/*
+ * What a connection keeps of its service.  In milliseconds; NGX_CONF_UNSET
+ * where the document leaves it to the directives of the location.
+ */
+
+typedef struct {
+    ngx_int_t                  connect_timeout;
+    ngx_int_t                  handshake_timeout;
+    ngx_int_t                  idle_timeout;
+    ngx_int_t                  ping_interval;
+    ngx_int_t                  ping_timeout;
+    ngx_int_t                  close_timeout;
+    ngx_int_t                  fail_timeout;
+    int64_t                    max_message_size;     /* bytes, -1: unset */
+    ngx_int_t                  tries;
+    uint32_t                   max_fails;
+    ngx_http_corral_slot_t     ref;         /* of the service's totals */
+} ngx_http_corral_terms_t;
+
+
+/*
+ * A service of one generation, immutable.  Nobody keeps a pointer beyond the
+ * current event: what a request needs later is copied, so that long
+ * connections never pin an old generation.
+ */
+
+typedef struct {
+    ngx_str_t                    id;
+    ngx_str_t                    name;
+    ngx_str_t                    upstream_host;
+    ngx_str_t                    hash_key;
+    ngx_uint_t                   protocol;  /* corral_protocol_e */
+    ngx_uint_t                   desired;   /* corral_desired_e */
+    ngx_uint_t                   balance_method;     /* corral_method_e */
+    uint32_t                     max_sessions;
+    ngx_http_corral_terms_t      terms;
+
+    ngx_http_corral_instance_t  *instances; /* eligible, of the best health */
+    uint32_t                     n;
+    uint32_t                     total;     /* of any state */
+    corral_balance_t            *balance;   /* over instances */
+
+    ngx_pool_t                  *pool;
+} ngx_http_corral_service_t;
+
+
+/* Registry numbers of this worker, for leases, metrics and status. */
+
+typedef struct {
+    u_char       epoch[65];                 /* "" until something is loaded */
+    uint64_t     revision;
+    uint32_t     services;
+    uint32_t     instances;
+    uint32_t     refused;                   /* documents refused so far */
+    ngx_msec_t   changed;                   /* ngx_current_msec of the swap */
+} ngx_http_corral_registry_info_t;
+
+
+/* methods: bits of ngx_http_corral_method_e that upstream blocks use */
+ngx_int_t ngx_http_corral_registry_init(ngx_cycle_t *cycle,
+    ngx_uint_t methods);
+ngx_http_corral_registry_info_t *ngx_http_corral_registry_info(void);
+
+/* Twice a second: tells the table which slots this worker still uses. */
+void ngx_http_corral_registry_tick(void);
+
+/*
+ * Finds a service by name, then by id.  The pointer is valid until control
+ * goes back to the event loop.
+ */
+ngx_http_corral_service_t *ngx_http_corral_registry_find(ngx_str_t *name);
+
+/* 1 if a hash key has a known form, see hash_key in corral_schema.h */
+ngx_uint_t ngx_http_corral_registry_hash_key(ngx_str_t *key);
+
+/* An instance in any state, for metrics and status. */
+
+typedef struct {
+    ngx_str_t                  id;
+    ngx_str_t                  address;
+    uint32_t                   incarnation;
+    uint32_t                   weight;
+    ngx_uint_t                 state;       /* corral_state_e */
+    ngx_uint_t                 health;      /* corral_health_e */
+    ngx_http_corral_slot_t     ref;
+} ngx_http_corral_registry_instance_t;
+
+
+/* Calls cb for each service of the current generation, in no order. */
+typedef void (*ngx_http_corral_registry_walk_pt)(
+    ngx_http_corral_service_t *service, void *data);
+void ngx_http_corral_registry_walk(ngx_http_corral_registry_walk_pt cb,
+    void *data);
+
+/* Calls cb for each instance of a service, in no order. */
+typedef void (*ngx_http_corral_registry_instance_pt)(
+    ngx_http_corral_registry_instance_t *instance, void *data);
+void ngx_http_corral_registry_walk_instances(
+    ngx_http_corral_service_t *service,
+    ngx_http_corral_registry_instance_pt cb, void *data);
+
+/*
+ * An update: begin, then put and del in any number and over any number of
+ * event loop turns, then commit until it no longer says NGX_AGAIN.  Requests
+ * go on with the generation before until commit says NGX_OK.  A begin with
+ * full = 1 removes, at commit, what was not put.  One update at a time;
+ * abort drops what was not committed.
+ *
+ * put decodes the document; a refused one is logged, counted and leaves the
+ * one before in force (NGX_DECLINED).  line is for the log, 0 if none.
+ * commit works for at most budget milliseconds.  It returns NGX_AGAIN, NGX_OK
+ * or NGX_ERROR (no memory: nothing was swapped).
+ */
+ngx_int_t ngx_http_corral_registry_begin(ngx_uint_t full, ngx_log_t *log);
+ngx_int_t ngx_http_corral_registry_put(ngx_http_corral_kind_e kind,
+    ngx_str_t *json, ngx_uint_t line);
+void ngx_http_corral_registry_del(ngx_http_corral_kind_e kind, ngx_str_t *id);
+ngx_int_t ngx_http_corral_registry_commit(ngx_str_t *epoch, uint64_t revision,
+    ngx_msec_t budget);
+void ngx_http_corral_registry_abort(void);
+
+/*
+ * The registry as an image (docs/schema.md): begin, then next until NGX_OK,
+ * each call working for at most budget ms and appending to a growing buffer.
+ * The result is malloc'ed by ngx_alloc; the caller frees it.  NGX_DECLINED if
+ * the registry changed meanwhile: begin anew.
+ */
+void ngx_http_corral_registry_print_begin(void);
+ngx_int_t ngx_http_corral_registry_print_next(ngx_msec_t budget,
+    ngx_str_t *image);
+
+
+#endif /* _NGX_HTTP_CORRAL_REGISTRY_H_INCLUDED_ */

@@ -1,0 +1,90 @@
+
+/*
+ * Relayed WebSockets: the pair of connections after the 101, what it counts,
+ * how it ends.  See ngx_http_corral_relay.c.
+ */
+
+
+#ifndef _NGX_HTTP_CORRAL_RELAY_H_INCLUDED_
+#define _NGX_HTTP_CORRAL_RELAY_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include <corral_frame.h>
+
+#include "ngx_http_corral.h"
+
+
+typedef struct ngx_http_corral_pair_s  ngx_http_corral_pair_t;
+
+
+/* What the connection list shows of one pair (corral_schema.h). */
+
+typedef struct {
+    uint64_t     id;                        /* of the connection */
+    ngx_str_t    service_id;
+    ngx_str_t    service;
+    ngx_str_t    instance_id;
+    ngx_str_t    session_id;
+    ngx_str_t    subject;
+    ngx_str_t    client_ip;
+    in_port_t    client_port;
+    ngx_str_t    user_agent;
+    ngx_str_t    path;
+    ngx_uint_t   method;                    /* ngx_http_corral_method_e */
+    ngx_uint_t   closing;
+    time_t       connected_at;
+    time_t       last_activity;
+    uint64_t     messages_in;
+    uint64_t     messages_out;
+    uint64_t     bytes_in;
+    uint64_t     bytes_out;
+} ngx_http_corral_pair_view_t;
+
+
+/* An empty string matches everything. */
+
+typedef struct {
+    uint64_t     id;                        /* 0: any */
+    ngx_str_t    service_id;
+    ngx_str_t    instance_id;
+    ngx_str_t    session_id;
+    ngx_str_t    subject;
+    ngx_str_t    client_ip;
+} ngx_http_corral_filter_t;
+
+
+typedef void (*ngx_http_corral_closed_pt)(void *data, ngx_uint_t matched,
+    ngx_uint_t closed, ngx_uint_t sent);
+
+
+ngx_int_t ngx_http_corral_relay_init(ngx_cycle_t *cycle);
+
+/* number of pairs in this worker */
+ngx_uint_t ngx_http_corral_relay_count(void);
+
+/*
+ * The connection list is published as differences.  next returns, for each
+ * pair that was opened, closed or used since it was last returned, NGX_OK with
+ * its view (strings point into the pair), NGX_DECLINED with only view->id for
+ * one that is gone, NGX_DONE when there is nothing new.  again makes all
+ * pairs new (after Redis was lost).
+ */
+ngx_int_t ngx_http_corral_relay_next(ngx_http_corral_pair_view_t *view);
+void ngx_http_corral_relay_again(void);
+
+/*
+ * Closes all pairs that match: a Close frame with code and reason to the
+ * client at the next frame boundary, 1001 to the agent; after close_timeout
+ * the connection is reset.  done is called once, when all matched have ended
+ * (perhaps at once): with how many got the frame.  dry_run only counts.
+ */
+void ngx_http_corral_relay_close(ngx_http_corral_filter_t *filter,
+    ngx_uint_t code, ngx_str_t *reason, ngx_uint_t dry_run,
+    ngx_http_corral_closed_pt done, void *data);
+
+
+#endif /* _NGX_HTTP_CORRAL_RELAY_H_INCLUDED_ */

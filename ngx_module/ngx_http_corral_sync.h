@@ -1,0 +1,44 @@
+
+/*
+ * Registry into the worker, leases, lists and answers out.
+ * See ngx_http_corral_sync.c.
+ */
+
+
+#ifndef _NGX_HTTP_CORRAL_SYNC_H_INCLUDED_
+#define _NGX_HTTP_CORRAL_SYNC_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+
+typedef struct {
+    ngx_uint_t    connected;                /* to Redis */
+    ngx_uint_t    initialised;              /* the store has an epoch */
+    ngx_uint_t    configured;               /* corral_redis is set */
+    ngx_uint_t    reconnects;
+    ngx_uint_t    loads;                    /* full loads so far */
+    ngx_str_t     source;                   /* image, file, redis, none */
+} ngx_http_corral_sync_info_t;
+
+
+/*
+ * Called in each worker (and cache-less single process) at its start: loads
+ * the image of the zone or, without one, the state file, then follows Redis.
+ */
+ngx_int_t ngx_http_corral_sync_init(ngx_cycle_t *cycle);
+
+/*
+ * Called at the end of the worker, before the table is detached: closes the
+ * connections to Redis, takes the lease back if that can be done at once.
+ */
+void ngx_http_corral_sync_exit(ngx_cycle_t *cycle);
+
+ngx_http_corral_sync_info_t *ngx_http_corral_sync_info(void);
+
+/* A pair was opened or closed: the list is published soon. */
+void ngx_http_corral_sync_connections(void);
+
+
+#endif /* _NGX_HTTP_CORRAL_SYNC_H_INCLUDED_ */

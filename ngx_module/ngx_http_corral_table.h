@@ -1,0 +1,201 @@
+
+/*
+ * Shared memory: process slots, instance and service slots with their
+ * counters, the last registry image.  See ngx_http_corral_table.c.
+ */
+
+
+#ifndef _NGX_HTTP_CORRAL_TABLE_H_INCLUDED_
+#define _NGX_HTTP_CORRAL_TABLE_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+
+#define NGX_HTTP_CORRAL_NO_SLOT  0xffffffff
+
+
+/*
+ * What a connection or request holds of an instance.  The slot may be given
+ * to another instance meanwhile: then the sequence differs and every update
+ * through the hold is dropped.
+ */
+
+typedef struct {
+    uint32_t    slot;
+    uint32_t    seq;
+} ngx_http_corral_slot_t;
+
+
+typedef enum {
+    NGX_HTTP_CORRAL_HOLD_NONE = 0,
+    NGX_HTTP_CORRAL_HOLD_RESERVED,
+    NGX_HTTP_CORRAL_HOLD_ACTIVE
+} ngx_http_corral_hold_e;
+
+
+typedef struct {
+    ngx_http_corral_slot_t  ref;
+    uint32_t                state;          /* ngx_http_corral_hold_e */
+} ngx_http_corral_hold_t;
+
+
+/*
+ * Totals of a slot: raised by any process, never lowered while the slot
+ * lives.  X(field, text)
+ */
+
+#define NGX_HTTP_CORRAL_TOTALS(X)                                             \
+    X(connections,    "WebSockets opened")                                    \
+    X(requests,       "requests, WebSocket handshakes included")              \
+    X(failures,       "tries that failed")                                    \
+    X(retries,        "tries on another instance")                            \
+    X(rejected,       "requests refused for want of an instance")             \
+    X(ejections,      "times an instance was ejected")                        \
+    X(messages_in,    "WebSocket messages from clients")                      \
+    X(messages_out,   "WebSocket messages to clients")                        \
+    X(bytes_in,       "WebSocket bytes from clients, framing included")       \
+    X(bytes_out,      "WebSocket bytes to clients, framing included")         \
+    X(closes_normal,  "WebSockets that ended with close code 1000 or 1001")   \
+    X(closes_other,   "WebSockets that ended in any other way")
+
+#define ngx_http_corral_total_field(field, text)  uint64_t  field;
+
+typedef struct {
+    NGX_HTTP_CORRAL_TOTALS(ngx_http_corral_total_field)
+} ngx_http_corral_totals_t;
+
+
+/* What passive health knows of an instance, shared by the workers. */
+
+typedef enum {
+    NGX_HTTP_CORRAL_AVAILABLE = 0,
+    NGX_HTTP_CORRAL_EJECTED,                /* rests until its time */
+    NGX_HTTP_CORRAL_HALF_OPEN               /* one trial is under way */
+} ngx_http_corral_avail_e;
+
+
+/* one row of the metrics and status locations */
+
+typedef struct {
+    ngx_str_t                  key;         /* points into the zone */
+    uint32_t                   active;      /* sum over live processes */
+    uint32_t                   reserved;
+    ngx_http_corral_avail_e    avail;
+    ngx_http_corral_totals_t   totals;
+} ngx_http_corral_slot_view_t;
+
+
+typedef struct {
+    ngx_pid_t    pid;
+    uint64_t     start_time;                /* clock ticks after boot */
+    ngx_uint_t   exiting;
+} ngx_http_corral_process_view_t;
+
+
+/* Adds the zone; called once, by the directive corral_zone. */
+ngx_shm_zone_t *ngx_http_corral_table_create(ngx_conf_t *cf, ngx_str_t *name,
+    size_t size);
+
+/*
+ * Takes a process slot for this worker.  Counts of a worker without one (more
+ * than 64 processes share the zone) are not seen by others; this is logged.
+ */
+ngx_int_t ngx_http_corral_table_attach(ngx_cycle_t *cycle,
+    ngx_shm_zone_t *zone);
+
+/* Gives the process slot back; all counts of this worker are gone with it. */
+void ngx_http_corral_table_detach(void);
+
+/* Once a second: frees slots of dead processes, marks ours as seen. */
+void ngx_http_corral_table_tick(void);
+
+/* Marks this process as exiting in the zone. */
+void ngx_http_corral_table_exiting(void);
+
+/*
+ * Finds or makes the slot of a key ("i:instance_id:incarnation" or
+ * "s:service_id", up to 96 bytes).  Returns slot NGX_HTTP_CORRAL_NO_SLOT if
+ * the zone is full: the instance works, but is not counted.  Takes the lock.
+ */
+ngx_http_corral_slot_t ngx_http_corral_table_slot(ngx_str_t *key);
+
+/* The worker still uses the slot; without it for a minute it may be reused. */
+void ngx_http_corral_table_seen(ngx_http_corral_slot_t ref);
+
+/* Holds: reserve, activate and release are idempotent by their state. */
+void ngx_http_corral_table_reserve(ngx_http_corral_slot_t ref,
+    ngx_http_corral_hold_t *hold);
+void ngx_http_corral_table_activate(ngx_http_corral_hold_t *hold);
+void ngx_http_corral_table_release(ngx_http_corral_hold_t *hold);
+
+/* Moves a hold to another owner: from is left without one. */
+void ngx_http_corral_table_move(ngx_http_corral_hold_t *to,
+    ngx_http_corral_hold_t *from);
+
+/* The place in the round of a service, for all processes: atomic. */
+uint32_t *ngx_http_corral_table_cursor(ngx_http_corral_slot_t ref);
+
+/* active plus reserved over all live processes of this zone */
+uint32_t ngx_http_corral_table_load(ngx_http_corral_slot_t ref);
+
+/*
+ * May the instance be tried now?  An ejected one whose rest is over becomes
+ * half-open for one caller, who gets NGX_HTTP_CORRAL_HALF_OPEN and must report
+ * ok or fail; others see it as ejected until then (or until the trial's own
+ * time, fail_timeout, is over).  take = 0 only looks.
+ */
+ngx_http_corral_avail_e ngx_http_corral_table_avail(ngx_http_corral_slot_t ref,
+    ngx_uint_t take);
+
+/*
+ * Reports of the relay and the upstream.  fail counts failures in a row and
+ * ejects at max_fails (at once if hard: refused or reset) for fail_timeout,
+ * doubled with each ejection up to 16 times.  Returns 1 if this call ejected.
+ */
+void ngx_http_corral_table_ok(ngx_http_corral_slot_t ref);
+ngx_uint_t ngx_http_corral_table_fail(ngx_http_corral_slot_t ref,
+    ngx_uint_t max_fails, ngx_msec_t fail_timeout, ngx_uint_t hard);
+
+/*
+ * Adds to totals.  The first is for rare events; the relay collects in local
+ * memory (one totals struct per slot index, reached by _local) and flushes:
+ * _local marks the slot dirty; _flush adds all dirty ones to the zone.
+ */
+void ngx_http_corral_table_add(ngx_http_corral_slot_t ref,
+    ngx_http_corral_totals_t *delta);
+ngx_http_corral_totals_t *ngx_http_corral_table_local(
+    ngx_http_corral_slot_t ref);
+void ngx_http_corral_table_flush(void);
+
+/* For metrics and status.  Return 0 when the slot or process is not in use. */
+ngx_uint_t ngx_http_corral_table_slots(void);
+ngx_uint_t ngx_http_corral_table_view(ngx_uint_t slot,
+    ngx_http_corral_slot_view_t *view);
+ngx_uint_t ngx_http_corral_table_view_ref(ngx_http_corral_slot_t ref,
+    ngx_http_corral_slot_view_t *view);
+ngx_uint_t ngx_http_corral_table_process(ngx_uint_t i,
+    ngx_http_corral_process_view_t *view);
+
+/* The nonce of the zone, 16 hexadecimal digits: changes when it is made anew */
+void ngx_http_corral_table_nonce(ngx_str_t *nonce);
+
+/*
+ * The registry image (see docs/schema.md).  Two buffers: a reader copies the
+ * valid one under the lock's absence and checks length and CRC; a writer fills
+ * the other one and then switches.  write takes the lock only to become the
+ * one writer; it returns NGX_DECLINED if a newer or equal revision of the same
+ * epoch is there or another writer is at work, NGX_BUSY if the image does not
+ * fit.  read allocates from the pool; NGX_DECLINED if there is none.
+ */
+ngx_int_t ngx_http_corral_table_image_write(ngx_str_t *epoch,
+    uint64_t revision, ngx_str_t *image);
+ngx_int_t ngx_http_corral_table_image_read(ngx_pool_t *pool,
+    ngx_str_t *image);
+
+/* epoch and revision of the image without reading it; 0 if there is none */
+uint64_t ngx_http_corral_table_image_revision(u_char epoch[65]);
+
+
+#endif /* _NGX_HTTP_CORRAL_TABLE_H_INCLUDED_ */

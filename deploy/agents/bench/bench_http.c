@@ -356,8 +356,8 @@ bench_head(bench_thread_t *t, bench_conn_t *c, uint8_t *data, size_t len)
         n = c->head_len + used;
         c->head_len = 0;
 
-        *end = '\0';
-        bench_request(t, c, c->head, n - 4);
+        end[2] = '\0';
+        bench_request(t, c, c->head, n - 2);
     }
 
     if (c->fd == -1 || c->state == BENCH_STATE_HEAD) {

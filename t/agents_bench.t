@@ -21,7 +21,8 @@ my @sources = glob "$FindBin::Bin/../deploy/agents/bench/bench[-_]*.c";
 
 my $flags = '-std=gnu11 -g -O1 -Wall -Wextra -Werror -pthread'
     . ' -fsanitize=address,undefined -fno-sanitize-recover=undefined';
-system($ENV{CC} || 'cc', split(' ', $flags), '-o', $bench, @sources) == 0 or BAIL_OUT('bench-agent does not compile');
+system($ENV{CC} || 'cc', split(' ', $flags), '-o', $bench, @sources) == 0
+    or BAIL_OUT('bench-agent does not compile');
 
 my $a = Test::CorralAgent->new(command => [$bench], listen => 'unix');
 my $t = Test::CorralAgent->new(command => [$bench, '--threads', 2],

@@ -92,7 +92,8 @@ sub instance {
 
 # Changes what the agent does from now on:
 #
-#   mode      ok, hang, drop, reset, or a status: to every request
+#   mode      ok, hang, drop, reset, or a status: to every request; raw: the
+#             bytes in raw, then the end
 #   delay     seconds before the answer to a handshake or request
 #   accept    another Sec-WebSocket-Accept    headers   more header lines
 #   greeting  bytes sent in one write with the 101
@@ -106,7 +107,8 @@ sub set {
     return $self;
 }
 
-# { accepted open websockets requests messages pings pongs closes: [codes] }
+# { accepted open websockets requests messages pings pongs out (bytes written)
+# closes: [codes] }
 
 sub stats { $_[0]->ask('stats') }
 
@@ -172,7 +174,7 @@ sub _serve {
         id => $self->{id}, path => $self->{path}, address => $self->{address},
         control => $control, in => '', conns => {}, timers => [],
         set => { mode => 'ok', pong => 1, closes => 1, echo => 1, %opt },
-        stats => { map({ $_ => 0 } qw/accepted requests messages pings pongs/),
+        stats => { map({ $_ => 0 } qw/accepted requests messages pings pongs out/),
             closes => [] },
         requests => [], frames => [],
     );
@@ -332,6 +334,7 @@ sub _flush {
         }
 
         substr $c->{out}, 0, $n, '';
+        $self->{stats}{out} += $n;
     }
 
     # all is written: the end that was asked for; the other side's is awaited,
@@ -424,6 +427,11 @@ sub _answer {
 
     return if $mode eq 'hang';
     return $self->_end($c, $mode) if $mode =~ /^(drop|reset)$/;
+
+    if ($mode eq 'raw') {
+        $self->_send($c, $set->{raw});
+        return $self->_finish($c);
+    }
 
     if ($mode eq 'ok' && $head =~ /^upgrade:\s*websocket/mi) {
         return $self->_upgrade($c, $head);

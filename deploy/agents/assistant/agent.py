@@ -28,7 +28,8 @@ from corral_agent import Agent, Closed, HTTPError, \
     load_json, log, number  # noqa: E402
 import corral_docs  # noqa: E402
 from session import NAME, Session  # noqa: E402
-from state import SESSION_ID, Signer, StateError, Store, load_key  # noqa: E402
+from state import SESSION_ID, Signer, StateError, Store, \
+    load_key, make_folder  # noqa: E402
 
 ROOT = os.path.normpath(os.path.join(HERE, "..", "..", ".."))
 KEY_ENV = "ASSISTANT_STATE_KEY"
@@ -159,6 +160,7 @@ class Assistant(Agent):
         paths = options.docs or [os.path.join(ROOT, "docs"),
                                  os.path.join(ROOT, "README.md")]
         self.index = corral_docs.Index(corral_docs.load(paths))
+        make_folder(options.state_dir)      # the key may lie in it
         key, shared = load_key(options.state_key_file, KEY_ENV)
         self.signer = Signer(key)
         self.store = Store(options.state_dir, self.signer)

@@ -40,6 +40,16 @@ def canonical(state):
     return json.dumps(state, sort_keys=True, separators=(",", ":"))
 
 
+def make_folder(folder):
+    """Make the folder of states where it is missing."""
+    try:
+        if folder is not None:
+            os.makedirs(folder, 0o700, exist_ok=True)
+    except OSError as error:
+        raise ValueError("--state-dir \"%s\": %s"
+                         % (folder, error.strerror)) from None
+
+
 def load_key(path, environment):
     """The key and whether it is shared; ValueError with a sentence.
 
@@ -144,12 +154,6 @@ class Store:
     def __init__(self, folder, signer):
         self.folder = folder
         self.signer = signer
-        if folder is not None:
-            try:
-                os.makedirs(folder, 0o700, exist_ok=True)
-            except OSError as error:
-                raise ValueError("--state-dir \"%s\": %s"
-                                 % (folder, error.strerror)) from None
 
     def _path(self, session_id):
         return os.path.join(self.folder, session_id + ".json")

@@ -770,8 +770,12 @@ class Agent:
 
         factory = ServerPerMessageDeflateFactory(
             compress_settings={"memLevel": 5})
+        # only what was offered: later releases refuse an offer without a match
+        offered = [word.strip() for word in
+                   request.header("Sec-WebSocket-Protocol").split(",")]
         protocol = ServerProtocol(
-            state=State.OPEN, subprotocols=self.subprotocols,
+            state=State.OPEN, subprotocols=[
+                word for word in self.subprotocols if word in offered] or None,
             extensions=() if self.options.no_deflate else (factory,),
             max_size=self.options.max_message or None, logger=self._quiet)
         answer = protocol.accept(

@@ -248,6 +248,7 @@ ngx_http_corral_init_process(ngx_cycle_t *cycle)
 static void
 ngx_http_corral_exit_process(ngx_cycle_t *cycle)
 {
+    ngx_http_corral_sync_exit(cycle);
     ngx_http_corral_table_detach();
 }
 

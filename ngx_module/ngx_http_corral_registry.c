@@ -1,10 +1,10 @@
 
 /*
  * The registry of one worker: the documents as they were last put, and for
- * each service an immutable object to pick from.  A change builds the objects
- * of the services that it touches, aside and in slices, and then swaps them in
- * at once.  Process memory only: counters live in the table, and no count of
- * references crosses an event.
+ * each service an immutable object to pick from.  An update is put aside; its
+ * commit has the objects of the services that it touches built, in slices, and
+ * then swaps them in at once.  Process memory only: counters live in the
+ * table, and no count of references crosses an event.
  *
  * It knows neither Redis nor files: sync and load feed it.
  */
@@ -13,109 +13,10 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
-#include "ngx_http_corral_registry.h"
+#include "ngx_http_corral_registry_entries.h"
 
 
 #define NGX_HTTP_CORRAL_SEEN_TICKS  20      /* of half a second */
-
-
-typedef struct ngx_http_corral_sentry_s  ngx_http_corral_sentry_t;
-
-
-/* a service: its documents and its object, now and after the update */
-
-struct ngx_http_corral_sentry_s {
-    ngx_str_node_t               by_id;     /* must be first */
-    ngx_str_node_t               by_name;   /* of the current object */
-    ngx_queue_t                  queue;     /* all services */
-    ngx_queue_t                  dirty;     /* touched by the update */
-    ngx_queue_t                  instances;
-
-    corral_service_t            *doc;       /* NULL: only instances name it */
-    corral_service_t            *next_doc;
-    ngx_pool_t                  *pool;      /* of doc */
-    ngx_pool_t                  *next_pool;
-    uint64_t                     hash;      /* of the document's text */
-    uint64_t                     next_hash;
-
-    ngx_http_corral_service_t   *object;
-    ngx_http_corral_service_t   *next_object;
-
-    unsigned                     named:1;   /* by_name is in the tree */
-    unsigned                     is_dirty:1;
-    unsigned                     built:1;
-    unsigned                     put:1;
-    unsigned                     del:1;
-
-    u_char                       id[CORRAL_ID_MAX];
-};
-
-
-/* one document of an instance, with all its strings in one block */
-
-typedef struct {
-    corral_instance_t            doc;
-    uint64_t                     key;
-    ngx_http_corral_slot_t       ref;
-    socklen_t                    socklen;   /* 0: no address yet */
-    ngx_sockaddr_t               sockaddr;
-    uint64_t                     hash;
-} ngx_http_corral_idoc_t;
-
-
-typedef struct {
-    ngx_str_node_t               by_id;     /* must be first */
-    ngx_queue_t                  queue;     /* all instances */
-    ngx_queue_t                  link;      /* of its service */
-    ngx_queue_t                  changed;   /* touched by the update */
-    ngx_http_corral_sentry_t    *service;
-
-    ngx_http_corral_idoc_t      *doc;
-    ngx_http_corral_idoc_t      *next_doc;
-
-    unsigned                     is_changed:1;
-    unsigned                     put:1;
-    unsigned                     del:1;
-
-    u_char                       id[CORRAL_ID_MAX];
-} ngx_http_corral_ientry_t;
-
-
-typedef struct {
-    ngx_rbtree_t                 services;
-    ngx_rbtree_t                 names;
-    ngx_rbtree_t                 instances;
-    ngx_rbtree_node_t            sentinel;
-
-    ngx_queue_t                  all_services;
-    ngx_queue_t                  all_instances;
-
-    ngx_uint_t                   methods;
-    ngx_uint_t                   swaps;
-    ngx_uint_t                   ticks;
-
-    /* the update under way */
-
-    ngx_uint_t                   updating;
-    ngx_uint_t                   full;
-    ngx_uint_t                   closed;    /* no more put: being built */
-    ngx_queue_t                  dirty;
-    ngx_queue_t                  changed;
-    ngx_pool_t                  *tmp;
-    ngx_log_t                   *log;
-
-    /* the image being printed */
-
-    u_char                      *image;
-    size_t                       image_len;
-    size_t                       image_size;
-    uint64_t                     image_lines;
-    ngx_uint_t                   image_swaps;
-    ngx_uint_t                   image_kind;
-    ngx_queue_t                 *image_next;
-
-    ngx_http_corral_registry_info_t  info;
-} ngx_http_corral_registry_t;
 
 
 static ngx_int_t ngx_http_corral_registry_put_service(ngx_str_t *json,
@@ -123,7 +24,6 @@ static ngx_int_t ngx_http_corral_registry_put_service(ngx_str_t *json,
 static ngx_int_t ngx_http_corral_registry_put_instance(ngx_str_t *json,
     ngx_uint_t line);
 static ngx_int_t ngx_http_corral_registry_refuse(ngx_uint_t line, char *err);
-static void *ngx_http_corral_registry_palloc(void *data, size_t size);
 static ngx_http_corral_idoc_t *ngx_http_corral_registry_idoc(
     corral_instance_t *doc, char *err);
 static ngx_int_t ngx_http_corral_registry_address(ngx_http_corral_idoc_t *idoc,
@@ -135,30 +35,19 @@ static ngx_http_corral_ientry_t *ngx_http_corral_registry_instance(
 static void ngx_http_corral_registry_mark(ngx_http_corral_sentry_t *s);
 static void ngx_http_corral_registry_mark_instance(
     ngx_http_corral_ientry_t *i);
+static void ngx_http_corral_registry_unsee(void);
 static void ngx_http_corral_registry_drop_unseen(void);
-static ngx_int_t ngx_http_corral_registry_build(ngx_http_corral_sentry_t *s);
-static ngx_int_t ngx_http_corral_registry_build_instances(
-    ngx_http_corral_sentry_t *s, ngx_http_corral_service_t *o);
-static ngx_http_corral_idoc_t *ngx_http_corral_registry_next(
-    ngx_http_corral_ientry_t *i);
-static ngx_uint_t ngx_http_corral_registry_rank(ngx_http_corral_idoc_t *idoc);
-static ngx_int_t ngx_http_corral_registry_build_balance(
-    ngx_http_corral_service_t *o);
-static void ngx_http_corral_registry_terms(ngx_http_corral_terms_t *terms,
-    corral_service_t *doc);
+static ngx_int_t ngx_http_corral_registry_attach(ngx_http_corral_ientry_t *i,
+    corral_str_t *service_id);
 static void ngx_http_corral_registry_swap(void);
 static void ngx_http_corral_registry_swap_instance(
     ngx_http_corral_ientry_t *i);
 static void ngx_http_corral_registry_swap_service(
     ngx_http_corral_sentry_t *s);
 static void ngx_http_corral_registry_rename(ngx_http_corral_sentry_t *s);
-static ngx_int_t ngx_http_corral_registry_copy(ngx_pool_t *pool,
-    ngx_str_t *dst, corral_str_t *src);
-static uint64_t ngx_http_corral_registry_usec(void);
-static ngx_int_t ngx_http_corral_registry_print(ngx_queue_t *q);
 
 
-static ngx_http_corral_registry_t  ngx_http_corral_reg;
+ngx_http_corral_registry_t  ngx_http_corral_reg;
 
 
 ngx_int_t
@@ -370,7 +259,41 @@ ngx_http_corral_registry_begin(ngx_uint_t full, ngx_log_t *log)
     reg->closed = 0;
     reg->log = log;
 
+    if (full) {
+        ngx_http_corral_registry_unsee();
+    }
+
     return NGX_OK;
+}
+
+
+/* before a full load: nothing was put */
+
+static void
+ngx_http_corral_registry_unsee(void)
+{
+    ngx_queue_t                 *q;
+    ngx_http_corral_sentry_t    *s;
+    ngx_http_corral_ientry_t    *i;
+    ngx_http_corral_registry_t  *reg;
+
+    reg = &ngx_http_corral_reg;
+
+    for (q = ngx_queue_head(&reg->all_instances);
+         q != ngx_queue_sentinel(&reg->all_instances);
+         q = ngx_queue_next(q))
+    {
+        i = ngx_queue_data(q, ngx_http_corral_ientry_t, queue);
+        i->put = 0;
+    }
+
+    for (q = ngx_queue_head(&reg->all_services);
+         q != ngx_queue_sentinel(&reg->all_services);
+         q = ngx_queue_next(q))
+    {
+        s = ngx_queue_data(q, ngx_http_corral_sentry_t, queue);
+        s->put = 0;
+    }
 }
 
 
@@ -469,11 +392,10 @@ static ngx_int_t
 ngx_http_corral_registry_put_instance(ngx_str_t *json, ngx_uint_t line)
 {
     uint64_t                   hash;
-    ngx_str_t                  id, service_id;
+    ngx_str_t                  id;
     corral_instance_t          doc;
     ngx_http_corral_idoc_t    *idoc;
     ngx_http_corral_ientry_t  *i;
-    ngx_http_corral_sentry_t  *s;
     char                       err[CORRAL_DECODE_ERROR];
 
     if (corral_decode_instance((char *) json->data, json->len, &doc,
@@ -514,30 +436,47 @@ ngx_http_corral_registry_put_instance(ngx_str_t *json, ngx_uint_t line)
 
     idoc->hash = hash;
 
-    service_id.len = doc.service_id.len;
-    service_id.data = (u_char *) doc.service_id.data;
-
-    s = ngx_http_corral_registry_service(&service_id, 1);
-
-    if (s == NULL) {
+    if (ngx_http_corral_registry_attach(i, &doc.service_id) != NGX_OK) {
         ngx_free(idoc);
         return NGX_ERROR;
-    }
-
-    if (i->service && i->service != s) {
-        ngx_http_corral_registry_mark(i->service);
-        ngx_queue_remove(&i->link);
-        i->service = NULL;
-    }
-
-    if (i->service == NULL) {
-        i->service = s;
-        ngx_queue_insert_tail(&s->instances, &i->link);
     }
 
     i->next_doc = idoc;
 
     ngx_http_corral_registry_mark_instance(i);
+
+    return NGX_OK;
+}
+
+
+/* puts an instance under its service, which may come later */
+
+static ngx_int_t
+ngx_http_corral_registry_attach(ngx_http_corral_ientry_t *i,
+    corral_str_t *service_id)
+{
+    ngx_str_t                  id;
+    ngx_http_corral_sentry_t  *s;
+
+    id.len = service_id->len;
+    id.data = (u_char *) service_id->data;
+
+    s = ngx_http_corral_registry_service(&id, 1);
+    if (s == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (i->service == s) {
+        return NGX_OK;
+    }
+
+    if (i->service) {
+        ngx_http_corral_registry_mark(i->service);
+        ngx_queue_remove(&i->link);
+    }
+
+    i->service = s;
+    ngx_queue_insert_tail(&s->instances, &i->link);
 
     return NGX_OK;
 }
@@ -561,7 +500,7 @@ ngx_http_corral_registry_refuse(ngx_uint_t line, char *err)
 }
 
 
-static void *
+void *
 ngx_http_corral_registry_palloc(void *data, size_t size)
 {
     return ngx_palloc(data, size);
@@ -825,8 +764,6 @@ ngx_http_corral_registry_commit(ngx_str_t *epoch, uint64_t revision,
 
         s->built = 1;
 
-        /* to the front: the next slice does not walk over it again */
-
         if (ngx_http_corral_registry_usec() - start
             >= (uint64_t) budget * 1000)
         {
@@ -866,8 +803,6 @@ ngx_http_corral_registry_drop_unseen(void)
             i->del = 1;
             ngx_http_corral_registry_mark_instance(i);
         }
-
-        i->put = 0;
     }
 
     for (q = ngx_queue_head(&reg->all_services);
@@ -880,274 +815,7 @@ ngx_http_corral_registry_drop_unseen(void)
             s->del = 1;
             ngx_http_corral_registry_mark(s);
         }
-
-        s->put = 0;
     }
-}
-
-
-/* builds the next object of a service from the documents after the update */
-
-static ngx_int_t
-ngx_http_corral_registry_build(ngx_http_corral_sentry_t *s)
-{
-    ngx_str_t                   key;
-    ngx_pool_t                 *pool;
-    corral_service_t           *doc;
-    ngx_http_corral_service_t  *o;
-    u_char                      buf[CORRAL_ID_MAX + 2];
-
-    doc = s->next_doc ? s->next_doc : s->doc;
-
-    if (doc == NULL || s->del) {
-        return NGX_OK;
-    }
-
-    pool = ngx_create_pool(1024, ngx_cycle->log);
-    if (pool == NULL) {
-        return NGX_ERROR;
-    }
-
-    o = ngx_pcalloc(pool, sizeof(ngx_http_corral_service_t));
-
-    if (o == NULL
-        || ngx_http_corral_registry_copy(pool, &o->id, &doc->service_id)
-           != NGX_OK
-        || ngx_http_corral_registry_copy(pool, &o->name, &doc->name)
-           != NGX_OK
-        || ngx_http_corral_registry_copy(pool, &o->upstream_host,
-                                         &doc->upstream_host)
-           != NGX_OK
-        || ngx_http_corral_registry_copy(pool, &o->hash_key, &doc->hash_key)
-           != NGX_OK)
-    {
-        ngx_destroy_pool(pool);
-        return NGX_ERROR;
-    }
-
-    o->pool = pool;
-    o->protocol = doc->protocol;
-    o->desired = doc->desired;
-    o->balance_method = doc->balance;
-    o->max_sessions = doc->max_sessions;
-
-    ngx_http_corral_registry_terms(&o->terms, doc);
-
-    key.data = buf;
-    key.len = ngx_sprintf(buf, "s:%V", &o->id) - buf;
-
-    o->terms.ref = ngx_http_corral_table_slot(&key);
-
-    if (ngx_http_corral_registry_build_instances(s, o) != NGX_OK
-        || ngx_http_corral_registry_build_balance(o) != NGX_OK)
-    {
-        ngx_destroy_pool(pool);
-        return NGX_ERROR;
-    }
-
-    s->next_object = o;
-
-    return NGX_OK;
-}
-
-
-/* healthy instances, or those of the best health that there is */
-
-static ngx_int_t
-ngx_http_corral_registry_build_instances(ngx_http_corral_sentry_t *s,
-    ngx_http_corral_service_t *o)
-{
-    ngx_uint_t                   rank, best;
-    ngx_queue_t                 *q;
-    ngx_http_corral_idoc_t      *idoc;
-    ngx_http_corral_ientry_t    *i;
-    ngx_http_corral_instance_t  *instance;
-
-    best = 0;
-
-    for (q = ngx_queue_head(&s->instances);
-         q != ngx_queue_sentinel(&s->instances);
-         q = ngx_queue_next(q))
-    {
-        i = ngx_queue_data(q, ngx_http_corral_ientry_t, link);
-        idoc = ngx_http_corral_registry_next(i);
-
-        if (idoc == NULL) {
-            continue;
-        }
-
-        o->total++;
-
-        rank = ngx_http_corral_registry_rank(idoc);
-
-        if (rank > best) {
-            best = rank;
-            o->n = 0;
-        }
-
-        if (rank && rank == best) {
-            o->n++;
-        }
-    }
-
-    if (o->n == 0 || o->desired != CORRAL_DESIRED_RUNNING) {
-        o->n = 0;
-        return NGX_OK;
-    }
-
-    o->instances = ngx_pcalloc(o->pool,
-                               o->n * sizeof(ngx_http_corral_instance_t));
-    if (o->instances == NULL) {
-        return NGX_ERROR;
-    }
-
-    instance = o->instances;
-
-    for (q = ngx_queue_head(&s->instances);
-         q != ngx_queue_sentinel(&s->instances);
-         q = ngx_queue_next(q))
-    {
-        i = ngx_queue_data(q, ngx_http_corral_ientry_t, link);
-        idoc = ngx_http_corral_registry_next(i);
-
-        if (idoc == NULL || ngx_http_corral_registry_rank(idoc) != best) {
-            continue;
-        }
-
-        /* the entry and its document outlive the object: swap sees to it */
-
-        instance->id = i->by_id.str;
-        instance->name.len = idoc->doc.address.len;
-        instance->name.data = (u_char *) idoc->doc.address.data;
-        instance->sockaddr = &idoc->sockaddr.sockaddr;
-        instance->socklen = idoc->socklen;
-        instance->weight = idoc->doc.weight;
-        instance->key = idoc->key;
-        instance->ref = idoc->ref;
-
-        instance++;
-    }
-
-    return NGX_OK;
-}
-
-
-/* the document that an instance has after the update, NULL if it goes */
-
-static ngx_http_corral_idoc_t *
-ngx_http_corral_registry_next(ngx_http_corral_ientry_t *i)
-{
-    if (i->del) {
-        return NULL;
-    }
-
-    return i->next_doc ? i->next_doc : i->doc;
-}
-
-
-/* 0: not to be used, else the higher the better */
-
-static ngx_uint_t
-ngx_http_corral_registry_rank(ngx_http_corral_idoc_t *idoc)
-{
-    if (idoc->doc.state != CORRAL_STATE_RUNNING || idoc->socklen == 0
-        || idoc->doc.weight == 0)
-    {
-        return 0;
-    }
-
-    switch (idoc->doc.health) {
-
-    case CORRAL_HEALTH_HEALTHY:
-        return 2;
-
-    case CORRAL_HEALTH_DEGRADED:
-    case CORRAL_HEALTH_UNKNOWN:
-        return 1;
-
-    default: /* CORRAL_HEALTH_UNHEALTHY */
-        return 0;
-    }
-}
-
-
-static ngx_int_t
-ngx_http_corral_registry_build_balance(ngx_http_corral_service_t *o)
-{
-    uint32_t    i, *weights;
-    uint64_t   *ids;
-    unsigned    methods;
-    ngx_int_t   rc;
-
-    if (o->n == 0) {
-        return NGX_OK;
-    }
-
-    weights = ngx_alloc(o->n * sizeof(uint32_t), ngx_cycle->log);
-    ids = ngx_alloc(o->n * sizeof(uint64_t), ngx_cycle->log);
-
-    rc = NGX_ERROR;
-
-    if (weights && ids) {
-
-        for (i = 0; i < o->n; i++) {
-            weights[i] = o->instances[i].weight;
-            ids[i] = o->instances[i].key;
-        }
-
-        switch (o->balance_method) {
-
-        case CORRAL_METHOD_ROUND_ROBIN:
-            methods = CORRAL_BALANCE_ROUND_ROBIN;
-            break;
-
-        case CORRAL_METHOD_LEAST_CONN:
-            methods = CORRAL_BALANCE_LEAST_CONN;
-            break;
-
-        case CORRAL_METHOD_HASH:
-            methods = CORRAL_BALANCE_HASH;
-            break;
-
-        default: /* CORRAL_METHOD_DEFAULT */
-            methods = ngx_http_corral_reg.methods;
-            break;
-        }
-
-        o->balance = corral_balance_create(o->n, weights, ids, methods,
-                                           ngx_http_corral_registry_palloc,
-                                           o->pool);
-        if (o->balance) {
-            rc = NGX_OK;
-        }
-    }
-
-    if (weights) {
-        ngx_free(weights);
-    }
-
-    if (ids) {
-        ngx_free(ids);
-    }
-
-    return rc;
-}
-
-
-static void
-ngx_http_corral_registry_terms(ngx_http_corral_terms_t *terms,
-    corral_service_t *doc)
-{
-    terms->connect_timeout = doc->connect_timeout;
-    terms->handshake_timeout = doc->handshake_timeout;
-    terms->idle_timeout = doc->idle_timeout;
-    terms->ping_interval = doc->ping_interval;
-    terms->ping_timeout = doc->ping_timeout;
-    terms->close_timeout = doc->close_timeout;
-    terms->fail_timeout = doc->fail_timeout;
-    terms->max_message_size = doc->max_message_size;
-    terms->tries = doc->tries;
-    terms->max_fails = doc->max_fails;
 }
 
 
@@ -1357,6 +1025,11 @@ ngx_http_corral_registry_abort(void)
         }
 
         i->del = 0;
+
+        if (i->doc) {
+            (void) ngx_http_corral_registry_attach(i, &i->doc->doc.service_id);
+        }
+
         ngx_http_corral_registry_swap_instance(i);
     }
 
@@ -1394,45 +1067,13 @@ ngx_http_corral_registry_abort(void)
 
     ngx_queue_init(&reg->dirty);
 
-    for (q = ngx_queue_head(&reg->all_instances);
-         q != ngx_queue_sentinel(&reg->all_instances);
-         q = ngx_queue_next(q))
-    {
-        i = ngx_queue_data(q, ngx_http_corral_ientry_t, queue);
-        i->put = 0;
-    }
-
-    for (q = ngx_queue_head(&reg->all_services);
-         q != ngx_queue_sentinel(&reg->all_services);
-         q = ngx_queue_next(q))
-    {
-        s = ngx_queue_data(q, ngx_http_corral_sentry_t, queue);
-        s->put = 0;
-    }
-
     ngx_destroy_pool(reg->tmp);
     reg->tmp = NULL;
     reg->updating = 0;
 }
 
 
-static ngx_int_t
-ngx_http_corral_registry_copy(ngx_pool_t *pool, ngx_str_t *dst,
-    corral_str_t *src)
-{
-    dst->len = src->len;
-    dst->data = ngx_pnalloc(pool, src->len + 1);
-    if (dst->data == NULL) {
-        return NGX_ERROR;
-    }
-
-    ngx_cpystrn(dst->data, (u_char *) src->data, src->len + 1);
-
-    return NGX_OK;
-}
-
-
-static uint64_t
+uint64_t
 ngx_http_corral_registry_usec(void)
 {
     struct timespec  ts;
@@ -1440,159 +1081,4 @@ ngx_http_corral_registry_usec(void)
     clock_gettime(CLOCK_MONOTONIC, &ts);
 
     return (uint64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
-
-
-void
-ngx_http_corral_registry_print_begin(void)
-{
-    ngx_http_corral_registry_t  *reg;
-
-    reg = &ngx_http_corral_reg;
-
-    if (reg->image) {
-        ngx_free(reg->image);
-        reg->image = NULL;
-    }
-
-    /* the first line is known last: its place is kept free */
-
-    reg->image_len = CORRAL_DECODE_HEAD_MAX;
-    reg->image_size = 0;
-    reg->image_lines = 0;
-    reg->image_swaps = reg->swaps;
-    reg->image_kind = NGX_HTTP_CORRAL_SERVICE;
-    reg->image_next = ngx_queue_head(&reg->all_services);
-}
-
-
-ngx_int_t
-ngx_http_corral_registry_print_next(ngx_msec_t budget, ngx_str_t *image)
-{
-    size_t                       head, body;
-    uint64_t                     start;
-    uint32_t                     crc32;
-    ngx_queue_t                 *q;
-    ngx_http_corral_registry_t  *reg;
-
-    reg = &ngx_http_corral_reg;
-    start = ngx_http_corral_registry_usec();
-
-    if (reg->image_swaps != reg->swaps || reg->updating) {
-        return NGX_DECLINED;
-    }
-
-    for ( ;; ) {
-        q = reg->image_next;
-
-        if (q == ngx_queue_sentinel(&reg->all_services)) {
-            reg->image_kind = NGX_HTTP_CORRAL_INSTANCE;
-            reg->image_next = ngx_queue_head(&reg->all_instances);
-            continue;
-        }
-
-        if (q == ngx_queue_sentinel(&reg->all_instances)) {
-            break;
-        }
-
-        if (ngx_http_corral_registry_print(q) != NGX_OK) {
-            return NGX_ERROR;
-        }
-
-        reg->image_next = ngx_queue_next(q);
-
-        if (ngx_http_corral_registry_usec() - start
-            >= (uint64_t) budget * 1000)
-        {
-            return NGX_AGAIN;
-        }
-    }
-
-    if (reg->image == NULL) {
-        reg->image = ngx_alloc(CORRAL_DECODE_HEAD_MAX, ngx_cycle->log);
-        if (reg->image == NULL) {
-            return NGX_ERROR;
-        }
-    }
-
-    body = reg->image_len - CORRAL_DECODE_HEAD_MAX;
-
-    crc32 = corral_decode_crc32(0, reg->image + CORRAL_DECODE_HEAD_MAX, body);
-
-    head = corral_decode_print_head((char *) reg->info.epoch,
-                                    reg->info.revision, reg->image_lines,
-                                    crc32, (char *) reg->image,
-                                    CORRAL_DECODE_HEAD_MAX);
-
-    ngx_memmove(reg->image + head, reg->image + CORRAL_DECODE_HEAD_MAX, body);
-
-    image->data = reg->image;
-    image->len = head + body;
-    reg->image = NULL;
-
-    return NGX_OK;
-}
-
-
-/* appends the line of one service or instance */
-
-static ngx_int_t
-ngx_http_corral_registry_print(ngx_queue_t *q)
-{
-    size_t                       n, size;
-    u_char                      *p;
-    ngx_http_corral_sentry_t    *s;
-    ngx_http_corral_ientry_t    *i;
-    ngx_http_corral_registry_t  *reg;
-
-    reg = &ngx_http_corral_reg;
-
-    for ( ;; ) {
-        p = reg->image + reg->image_len;
-        size = reg->image_size > reg->image_len
-               ? reg->image_size - reg->image_len : 0;
-
-        if (reg->image_kind == NGX_HTTP_CORRAL_SERVICE) {
-            s = ngx_queue_data(q, ngx_http_corral_sentry_t, queue);
-
-            if (s->doc == NULL) {
-                return NGX_OK;
-            }
-
-            n = corral_decode_print_service(s->doc, (char *) p, size);
-
-        } else {
-            i = ngx_queue_data(q, ngx_http_corral_ientry_t, queue);
-
-            if (i->doc == NULL) {
-                return NGX_OK;
-            }
-
-            n = corral_decode_print_instance(&i->doc->doc, (char *) p, size);
-        }
-
-        if (n < size) {
-            reg->image_len += n;
-            reg->image_lines++;
-
-            return NGX_OK;
-        }
-
-        /* as snprintf() does, it says how much it would have taken */
-
-        size = ngx_max(reg->image_size * 2, reg->image_len + n + 4096);
-
-        p = ngx_alloc(size, ngx_cycle->log);
-        if (p == NULL) {
-            return NGX_ERROR;
-        }
-
-        if (reg->image) {
-            ngx_memcpy(p, reg->image, reg->image_len);
-            ngx_free(reg->image);
-        }
-
-        reg->image = p;
-        reg->image_size = size;
-    }
 }

@@ -879,7 +879,7 @@ ngx_http_corral_table_fail(ngx_http_corral_slot_t ref, ngx_uint_t max_fails,
 }
 
 
-#define ngx_http_corral_table_add_field(field, suffix)                        \
+#define ngx_http_corral_table_add_field(field, text)                        \
     if (delta->field) {                                                       \
         (void) ngx_atomic_fetch_add((ngx_atomic_t *) &slot->totals.field,     \
                                     delta->field);                            \

@@ -637,7 +637,8 @@ corral_balance_build_ring(corral_balance_t *b, const uint64_t *ids,
  * that goes on by one a pick, the instance behind one that is down gets its
  * share too).  It may start anywhere and is kept over generations, else the
  * first instances win with each change.  random: 64 fresh bits, used by the
- * scan alone.  Returns an index, or CORRAL_BALANCE_NONE if no instance may be taken.
+ * scan alone.  Returns an index, or CORRAL_BALANCE_NONE if no instance may be
+ * taken.
  */
 
 uint32_t

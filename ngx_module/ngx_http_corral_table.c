@@ -50,7 +50,7 @@ typedef struct {
     ngx_atomic_t                 trial;     /* msec until the next trial */
     ngx_atomic_t                 times;     /* ejections, for the doubling */
     ngx_atomic_t                 rest;      /* fail_timeout, msec */
-    ngx_atomic_t                 cursor;    /* of a service's round robin */
+    uint32_t                     cursor;    /* of a service's round robin */
 
     ngx_http_corral_totals_t     totals;
     ngx_http_corral_count_t      counts[NGX_HTTP_CORRAL_PROCESSES];
@@ -756,18 +756,16 @@ ngx_http_corral_table_load(ngx_http_corral_slot_t ref)
 }
 
 
-uint32_t
+uint32_t *
 ngx_http_corral_table_cursor(ngx_http_corral_slot_t ref)
 {
     ngx_http_corral_shslot_t  *slot;
 
+    static uint32_t  cursor;                /* of services without a slot */
+
     slot = ngx_http_corral_table_get(ref);
 
-    if (slot == NULL) {
-        return (uint32_t) ngx_random();
-    }
-
-    return (uint32_t) ngx_atomic_fetch_add(&slot->cursor, 1);
+    return slot ? &slot->cursor : &cursor;
 }
 
 

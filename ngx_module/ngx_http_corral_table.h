@@ -134,8 +134,8 @@ void ngx_http_corral_table_release(ngx_http_corral_hold_t *hold);
 void ngx_http_corral_table_move(ngx_http_corral_hold_t *to,
     ngx_http_corral_hold_t *from);
 
-/* Takes the next place in the round of a service, over all processes. */
-uint32_t ngx_http_corral_table_cursor(ngx_http_corral_slot_t ref);
+/* The place in the round of a service, for all processes: atomic. */
+uint32_t *ngx_http_corral_table_cursor(ngx_http_corral_slot_t ref);
 
 /* active plus reserved over all live processes of this zone */
 uint32_t ngx_http_corral_table_load(ngx_http_corral_slot_t ref);

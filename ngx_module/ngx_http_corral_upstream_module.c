@@ -496,7 +496,7 @@ ngx_http_corral_upstream_choose(ngx_http_request_t *r,
     ngx_http_corral_upstream_view_t *view, ngx_uint_t method,
     ngx_str_t *hash_key)
 {
-    uint32_t                    i, cursor;
+    uint32_t                    i, *cursor;
     corral_balance_view_t       bv;
     ngx_http_corral_service_t  *service;
 
@@ -527,7 +527,7 @@ ngx_http_corral_upstream_choose(ngx_http_request_t *r,
 
             cursor = ngx_http_corral_table_cursor(view->ctx->terms.ref);
 
-            i = corral_balance_round_robin(service->balance, &bv, &cursor,
+            i = corral_balance_round_robin(service->balance, &bv, cursor,
                                            ngx_http_corral_upstream_random());
             break;
         }

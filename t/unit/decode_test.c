@@ -538,8 +538,8 @@ static const decode_case_t  head_cases[] = {
     { "{\"corral\":1,\"epoch\":\"a\\\"b\"}", "\"epoch\" of the first line must "
       "be a word of 1 to 64 bytes" },
     { "{\"corral\":1,\"epoch\":\"0123456789012345678901234567890123456789012345"
-      "67890123456789012345\"}", "\"epoch\" of the first line must be a word of "
-      "1 to 64 bytes" },
+      "67890123456789012345\"}", "\"epoch\" of the first line must be a word "
+      "of 1 to 64 bytes" },
     { "{\"corral\":1,\"epoch\":\"a\"}", "\"revision\" of the first line must "
       "be an integer, 0 or above" },
     { "{\"corral\":1,\"epoch\":\"a\",\"revision\":-1}", "\"revision\" of the "

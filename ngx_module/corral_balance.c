@@ -632,12 +632,13 @@ corral_balance_build_ring(corral_balance_t *b, const uint64_t *ids,
 
 
 /*
- * Round robin by weight.  *cursor goes on with each draw, atomically: it may be
- * in shared memory, and must be the one that all share, not a copy (with a copy
- * that goes on by one a pick, the instance behind one that is down gets its
- * share too).  It may start anywhere and is kept over generations, else the
- * first instances win with each change.  random: 64 fresh bits, used by the scan
- * alone.  Returns an index, or CORRAL_BALANCE_NONE if no instance may be taken.
+ * Round robin by weight.  *cursor goes on with each draw, atomically: it may
+ * lie in shared memory, and must be the one that all share, not a copy (with a
+ * copy that goes on by one a pick, the instance behind one that is down gets
+ * its share too).  It may start anywhere and is kept over generations, else the
+ * first instances win with each change.  random: 64 fresh bits, used by the
+ * scan alone.  Returns an index, or CORRAL_BALANCE_NONE if no instance may be
+ * taken.
  */
 
 uint32_t

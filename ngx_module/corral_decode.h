@@ -135,6 +135,7 @@ typedef struct {
     const char     *end;
     const char     *checked;
     uint64_t        lines;              /* seen by the check so far */
+    int             open;               /* a line of them is not ended yet */
     int64_t         want_lines;         /* -1: not said */
     int64_t         want_crc32;         /* -1: not said */
     uint32_t        crc32;

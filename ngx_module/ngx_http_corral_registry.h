@@ -97,6 +97,9 @@ typedef struct {
 ngx_int_t ngx_http_corral_registry_init(ngx_cycle_t *cycle);
 ngx_http_corral_registry_info_t *ngx_http_corral_registry_info(void);
 
+/* Twice a second: tells the table which slots this worker still uses. */
+void ngx_http_corral_registry_tick(void);
+
 /*
  * Finds a service by name, then by id.  The pointer is valid until control
  * goes back to the event loop.

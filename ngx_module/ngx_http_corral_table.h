@@ -176,7 +176,7 @@ ngx_uint_t ngx_http_corral_table_process(ngx_uint_t i,
     ngx_http_corral_process_view_t *view);
 
 /* The nonce of the zone, 16 hexadecimal digits: changes when it is made anew */
-ngx_str_t *ngx_http_corral_table_nonce(void);
+void ngx_http_corral_table_nonce(ngx_str_t *nonce);
 
 /*
  * The registry image (see docs/schema.md).  Two buffers: a reader copies the

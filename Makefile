@@ -32,13 +32,14 @@ INCS := -I ngx_module/common -I ngx_module -I controlplane -I $(B)/gen
 MODULE := $(wildcard ngx_module/*.c ngx_module/common/*.c)
 COMMON := $(wildcard ngx_module/common/*.c)
 BASE := $(wildcard controlplane/base/*.c)
-LAYERS := $(foreach d,base model store engine api,$(wildcard controlplane/$d/*.c))
-CORRALD := $(if $(wildcard controlplane/corrald.c),controlplane/corrald.c $(LAYERS))
+LAYERS := base model store engine api
+CORRALD := $(wildcard controlplane/corrald.c \
+                      $(LAYERS:%=controlplane/%/*.c))
 CTL := $(wildcard controlplane/ctl/*.c)
 SHIM := $(wildcard controlplane/shim/*.c)
 
 LUA := $(wildcard controlplane/store/*.lua)
-ASSETS := $(wildcard docs/openapi.json docs/openapi.yaml controlplane/api/*.html)
+ASSETS := $(wildcard docs/openapi.json controlplane/api/*.html)
 
 UNIT := $(wildcard t/unit/*_test.c)
 FUZZ := $(wildcard t/fuzz/*_fuzz.c)
@@ -51,6 +52,10 @@ EMBEDDED := $(patsubst %,$(B)/gen/%.o,$(notdir $(LUA) $(ASSETS)))
 CORRALD_PKGS := libuv libmicrohttpd jansson hiredis yaml-0.1 libcrypto libcap-ng
 CTL_PKGS := jansson libcrypto
 
+ifeq ($(wildcard controlplane/corrald.c),)
+CORRALD :=
+endif
+
 PROGRAMS := $(if $(CORRALD),$(B)/corrald) $(if $(CTL),$(B)/corral) \
             $(if $(SHIM),$(B)/corral-shim)
 UNIT_BIN := $(patsubst t/unit/%.c,$(B)/unit/%,$(UNIT))
@@ -60,8 +65,8 @@ BENCH_BIN := $(patsubst t/bench/%.c,$(B)/bench/%,$(BENCH))
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help build module daemons test unit check fuzz bench check-nginx clean \
-        FORCE
+.PHONY: help build module daemons test unit check docs fuzz bench check-nginx \
+        clean FORCE
 
 
 help: ## this list
@@ -210,7 +215,10 @@ bench: build $(BENCH_BIN) ## the measurements of t/bench, one after another
 
 
 check: ## layout, layers, documents, shell scripts; needs no build
-	@auto/check
+	@auto/check && echo "check: no findings"
+
+docs: ## writes the tables of docs/schema.md
+	auto/schema --write
 
 check-nginx: ## builds against Debian's newer nginx (NGINX=trixie, sid)
 	@for suite in trixie sid; do \

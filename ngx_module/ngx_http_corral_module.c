@@ -223,7 +223,7 @@ ngx_http_corral_init_process(ngx_cycle_t *cycle)
     /* each relies on the ones before it */
 
     if (ngx_http_corral_table_attach(cycle, mcf->zone) != NGX_OK
-        || ngx_http_corral_registry_init(cycle) != NGX_OK
+        || ngx_http_corral_registry_init(cycle, mcf->methods) != NGX_OK
         || ngx_http_corral_relay_init(cycle) != NGX_OK
         || ngx_http_corral_sync_init(cycle) != NGX_OK)
     {
@@ -248,6 +248,7 @@ ngx_http_corral_init_process(ngx_cycle_t *cycle)
 static void
 ngx_http_corral_exit_process(ngx_cycle_t *cycle)
 {
+    ngx_http_corral_sync_exit(cycle);
     ngx_http_corral_table_detach();
 }
 

@@ -51,6 +51,8 @@ static ngx_int_t ngx_http_corral_handshake_parse(
 static ngx_int_t ngx_http_corral_handshake_header(
     ngx_http_corral_handshake_t *h);
 static void ngx_http_corral_handshake_judge(ngx_http_corral_handshake_t *h);
+static ngx_int_t ngx_http_corral_handshake_reserve(
+    ngx_http_corral_handshake_t *h);
 static void ngx_http_corral_handshake_upgrade(ngx_http_corral_handshake_t *h);
 static char *ngx_http_corral_handshake_check(ngx_http_corral_handshake_t *h);
 static ngx_uint_t ngx_http_corral_handshake_accept(ngx_http_request_t *r,
@@ -385,7 +387,16 @@ ngx_http_corral_handshake_connect(ngx_http_corral_handshake_t *h)
 
     if (rc == NGX_BUSY) {
         h->tries = 0;
-        state->response_time = 0;
+
+        if (h->failed) {
+            r->upstream_states->nelts--;    /* no try */
+            u->state = NULL;
+
+        } else {
+            state->response_time = 0;
+            state->status = NGX_HTTP_SERVICE_UNAVAILABLE;
+        }
+
         ngx_http_corral_handshake_failed(h);
         return;
     }
@@ -923,13 +934,64 @@ ngx_http_corral_handshake_judge(ngx_http_corral_handshake_t *h)
         break;
     }
 
-    if (h->tries > 0 && (h->conf->next_upstream & bit)) {
-        ngx_http_corral_handshake_next(h, bit, 0);
+    ngx_http_corral_upstream_report(r, h->ctx, status < 500, 0);
+
+    if (h->tries > 0
+        && (h->conf->next_upstream & bit)
+        && ngx_http_corral_handshake_reserve(h) == NGX_OK)
+    {
+        h->failed = NGX_HTTP_BAD_GATEWAY;
+        r->upstream->state->response_time = ngx_current_msec
+                                            - r->upstream->start_time;
+        ngx_http_corral_handshake_connect(h);
         return;
     }
 
-    ngx_http_corral_upstream_report(r, h->ctx, status < 500, 0);
     ngx_http_corral_answer_start(h);
+}
+
+
+/*
+ * Another instance, before this one's answer is thrown away: if there is none,
+ * the answer is the client's.  NGX_OK: it is reserved and the connection to
+ * this one is closed.
+ */
+
+static ngx_int_t
+ngx_http_corral_handshake_reserve(ngx_http_corral_handshake_t *h)
+{
+    ngx_http_request_t        *r;
+    ngx_http_upstream_t       *u;
+    ngx_http_corral_hold_t     hold;
+    ngx_http_corral_totals_t   delta;
+
+    r = h->request;
+    u = r->upstream;
+
+    ngx_http_corral_table_move(&hold, &h->ctx->hold);
+
+    if (ngx_http_corral_upstream_pick(r, h->ctx, h->conf->upstream) != NGX_OK)
+    {
+        ngx_http_corral_table_release(&h->ctx->hold);
+        ngx_http_corral_table_move(&h->ctx->hold, &hold);
+        return NGX_DECLINED;
+    }
+
+    ngx_http_corral_table_release(&hold);
+
+    h->ctx->taken = 0;                      /* peer.get is to use it */
+
+    ngx_memzero(&delta, sizeof(ngx_http_corral_totals_t));
+    delta.retries = 1;
+    ngx_http_corral_table_add(h->ctx->terms.ref, &delta);
+
+    u->state->bytes_sent = u->peer.connection->sent;
+    u->peer.sockaddr = NULL;                /* not given back: see above */
+
+    ngx_close_connection(u->peer.connection);
+    u->peer.connection = NULL;
+
+    return NGX_OK;
 }
 
 

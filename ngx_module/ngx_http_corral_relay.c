@@ -1269,10 +1269,11 @@ ngx_http_corral_relay_boundary(ngx_http_corral_pair_t *p, ngx_uint_t i)
 void
 ngx_http_corral_relay_settle(ngx_http_corral_pair_t *p)
 {
-    ngx_uint_t               i, over;
+    ngx_uint_t               i, over, done;
     ngx_http_corral_side_t  *s, *from;
 
     over = 0;
+    done = 0;
 
     for (i = 0; i < 2; i++) {
         s = &p->sides[i];
@@ -1286,19 +1287,19 @@ ngx_http_corral_relay_settle(ngx_http_corral_pair_t *p)
 
         if (s->tail == NULL
             && !s->fin && !s->mute && !s->owe_close
-            && (from->eof || (s->told && s->said)))
+            && (from->eof || (s->told && (s->said || s->deaf))))
         {
             ngx_http_corral_relay_fin(s);
         }
 
         over |= s->fin | s->mute | s->eof;
+
+        /* it has ended, or has closed and knows that we have */
+
+        done += s->eof || (s->said && s->told && s->tail == NULL);
     }
 
-    if (p->sides[0].eof && p->sides[1].eof) {
-        p->ended = 1;
-    }
-
-    if (p->ended) {
+    if (p->ended || done == 2) {
         ngx_http_corral_relay_end(p);
         return;
     }
@@ -1334,7 +1335,8 @@ ngx_http_corral_relay_expire(ngx_http_corral_pair_t *p)
                 progress = 1;
 
             } else if (!s->eof) {
-                progress |= ngx_http_corral_relay_time_progress(s);
+                progress |= ngx_http_corral_relay_time_progress(s)
+                            && s->queued;
             }
         }
 

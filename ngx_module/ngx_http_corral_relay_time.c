@@ -320,6 +320,7 @@ ngx_http_corral_relay_time_due(ngx_http_corral_pair_t *p)
 static void
 ngx_http_corral_relay_time_check(ngx_http_corral_pair_t *p, ngx_uint_t i)
 {
+    ngx_uint_t               progress;
     ngx_http_corral_side_t  *s;
 
     s = &p->sides[i];
@@ -335,11 +336,16 @@ ngx_http_corral_relay_time_check(ngx_http_corral_pair_t *p, ngx_uint_t i)
     }
 
     /*
-     * We do not read it while the other side has a tail; and a side that takes
-     * bytes, slowly, has not come to our ping yet
+     * We do not read it while the other side has a tail; one that takes bytes,
+     * slowly, has not come to our ping yet; and in the middle of a frame it
+     * cannot answer: then it is enough that its system has taken the ping
      */
 
-    if (p->sides[!i].tail || ngx_http_corral_relay_time_progress(s)) {
+    progress = ngx_http_corral_relay_time_progress(s);
+
+    if (p->sides[!i].tail || progress
+        || (!corral_frame_boundary(&s->frame) && s->queued == 0))
+    {
         s->pinged = (uint32_t) ngx_current_msec;
         return;
     }

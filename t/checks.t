@@ -193,7 +193,7 @@ EOF
 
     # documents
 
-    [ 'docs/directives.md', "# Directives\n\n## corral_planted_gone\n",
+    [ 'docs/directives.md', "# Directives\n\n## corral_zone, `corral_planted_gone`\n",
       [ ': directive "corral_planted_gone" is not in the code' ] ],
 
     [ 'docs/variables.md', "# Variables\n\n- `\$corral_planted_away`: x\n",

@@ -107,6 +107,56 @@ corral_frame_length(const uint8_t *h)
 
 
 /*
+ * Skips whole messages of one frame of up to 65535 bytes, which is nearly all
+ * that agents send: a quarter of the work of the general way, which takes over
+ * at the first frame that is anything else.  Returns the bytes skipped.
+ */
+
+static inline size_t
+corral_frame_skip_whole(const corral_frame_t *f, const uint8_t *p, size_t n,
+    uint64_t max, size_t *count)
+{
+    size_t          pos, head, len, base;
+    unsigned        masked, ignore;
+    const uint8_t  *h;
+
+    masked = f->flags & CORRAL_FRAME_MASKED;
+    ignore = (f->flags & CORRAL_FRAME_DEFLATE) ? CORRAL_FRAME_RSV1 : 0;
+    base = masked ? 6 : 2;
+
+    for (pos = 0; n - pos >= 8; pos += head + len) {
+        h = p + pos;
+        len = h[1] & CORRAL_FRAME_LEN;
+        head = base;
+
+        if ((h[0] & ~ignore) - (CORRAL_FRAME_FIN|CORRAL_FRAME_TEXT) > 1
+            || h[1] >> 7 != masked
+            || len == 127)
+        {
+            break;
+        }
+
+        if (len == 126) {
+            len = (size_t) h[2] << 8 | h[3];
+            head = base + 2;
+
+            if (len < 126) {
+                break;
+            }
+        }
+
+        if (len > max || len > n - pos - head) {
+            break;
+        }
+
+        (*count)++;
+    }
+
+    return pos;
+}
+
+
+/*
  * Opens a data frame whose header begins at h.  *size is the bytes of the
  * header, or 0 if nothing was opened: the header is not whole yet (returns 0)
  * or broken (returns the close code).
@@ -147,10 +197,6 @@ corral_frame_open(corral_frame_t *f, const uint8_t *h, size_t n, uint64_t max,
 
     if (len == CORRAL_FRAME_LEN_BAD) {
         return CORRAL_FRAME_PROTOCOL_ERROR;
-    }
-
-    if (max == 0 || max > INT64_MAX) {
-        max = INT64_MAX;
     }
 
     /* the limit may have been lowered since the message began */
@@ -236,7 +282,7 @@ corral_frame_scan(corral_frame_t *f, const uint8_t *p, size_t n,
     uint64_t max_message, corral_frame_result_t *out)
 {
     int     rc;
-    size_t  pos, start, data, run;
+    size_t  pos, start, data, run, whole;
 
     out->good = 0;
     out->frames = 0;
@@ -246,10 +292,20 @@ corral_frame_scan(corral_frame_t *f, const uint8_t *p, size_t n,
         return n ? CORRAL_FRAME_AFTER_CLOSE : CORRAL_FRAME_DONE;
     }
 
+    if (max_message == 0 || max_message > INT64_MAX) {
+        max_message = INT64_MAX;
+    }
+
     rc = CORRAL_FRAME_DONE;
     pos = 0;
+    whole = 0;
 
     while (pos < n) {
+        if (corral_frame_between(f) && !(f->flags & CORRAL_FRAME_PIECES)) {
+            pos += corral_frame_skip_whole(f, p + pos, n - pos, max_message,
+                                           &whole);
+        }
+
         start = pos;
 
         if (f->left == 0) {
@@ -297,6 +353,8 @@ corral_frame_scan(corral_frame_t *f, const uint8_t *p, size_t n,
     }
 
     out->good = pos;
+    out->frames += whole;
+    out->messages += whole;
 
     return rc;
 }

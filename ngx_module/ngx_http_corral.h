@@ -60,8 +60,12 @@ typedef struct {
     ngx_http_corral_instance_t   instance;  /* a copy; id is empty: none yet */
     ngx_uint_t                   method;    /* ngx_http_corral_method_e */
     ngx_http_corral_hold_t       hold;
-    uint32_t                     tried[NGX_HTTP_CORRAL_MAX_TRIES];
-    ngx_uint_t                   ntried;    /* slots tried so far */
+    uint64_t                     tried[NGX_HTTP_CORRAL_MAX_TRIES];
+    ngx_uint_t                   ntried;    /* keys of instances tried */
+
+    /* step 5, upstream */
+    ngx_http_request_t          *request;
+    ngx_http_upstream_srv_conf_t *upstream;
 
     unsigned                     identified:1;   /* step 1 is done */
     unsigned                     routed:1;       /* step 2 is done */
@@ -79,6 +83,8 @@ typedef struct {
     ngx_str_t                    node;
     ngx_str_t                    gateway;
     ngx_str_t                    used;      /* directive that needs a zone */
+    ngx_http_upstream_srv_conf_t *upstream; /* the first block with "corral" */
+    ngx_uint_t                   methods;   /* bits of ..._method_e in use */
 } ngx_http_corral_main_conf_t;
 
 
@@ -143,7 +149,8 @@ ngx_int_t ngx_http_corral_metrics_log_handler(ngx_http_request_t *r);
  * connection.
  *
  * pick looks up the service in the current generation, chooses an instance
- * that was not tried, reserves it, and sets ctx->instance and ctx->hold.  NGX_OK, or NGX_BUSY if there is none.
+ * that was not tried, reserves it, and sets ctx->instance and ctx->hold.
+ * NGX_OK, or NGX_BUSY if there is none.
  *
  * report tells passive health how the try of ctx->instance ended.  hard: the
  * connection was refused or reset.

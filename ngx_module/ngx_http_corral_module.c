@@ -223,7 +223,7 @@ ngx_http_corral_init_process(ngx_cycle_t *cycle)
     /* each relies on the ones before it */
 
     if (ngx_http_corral_table_attach(cycle, mcf->zone) != NGX_OK
-        || ngx_http_corral_registry_init(cycle) != NGX_OK
+        || ngx_http_corral_registry_init(cycle, mcf->methods) != NGX_OK
         || ngx_http_corral_relay_init(cycle) != NGX_OK
         || ngx_http_corral_sync_init(cycle) != NGX_OK)
     {

@@ -50,6 +50,7 @@ typedef struct {
     ngx_atomic_t                 trial;     /* msec until the next trial */
     ngx_atomic_t                 times;     /* ejections, for the doubling */
     ngx_atomic_t                 rest;      /* fail_timeout, msec */
+    uint32_t                     cursor;    /* of a service's round robin */
 
     ngx_http_corral_totals_t     totals;
     ngx_http_corral_count_t      counts[NGX_HTTP_CORRAL_PROCESSES];
@@ -141,7 +142,7 @@ ngx_http_corral_table_create(ngx_conf_t *cf, ngx_str_t *name, size_t size)
     }
 
     zone->init = ngx_http_corral_table_init_zone;
-    zone->data = zone;                      /* not NULL: an older cycle had it */
+    zone->data = zone;                  /* not NULL: an older cycle had it */
 
     return zone;
 }
@@ -755,6 +756,19 @@ ngx_http_corral_table_load(ngx_http_corral_slot_t ref)
 }
 
 
+uint32_t *
+ngx_http_corral_table_cursor(ngx_http_corral_slot_t ref)
+{
+    ngx_http_corral_shslot_t  *slot;
+
+    static uint32_t  cursor;                /* of services without a slot */
+
+    slot = ngx_http_corral_table_get(ref);
+
+    return slot ? &slot->cursor : &cursor;
+}
+
+
 ngx_http_corral_avail_e
 ngx_http_corral_table_avail(ngx_http_corral_slot_t ref, ngx_uint_t take)
 {
@@ -863,7 +877,7 @@ ngx_http_corral_table_fail(ngx_http_corral_slot_t ref, ngx_uint_t max_fails,
 }
 
 
-#define ngx_http_corral_table_add_field(field, suffix)                        \
+#define ngx_http_corral_table_add_field(field, text)                        \
     if (delta->field) {                                                       \
         (void) ngx_atomic_fetch_add((ngx_atomic_t *) &slot->totals.field,     \
                                     delta->field);                            \

@@ -339,6 +339,14 @@ frame_sizes(void)
     is_int(s.rc, 1009, "one byte more over all fragments is 1009");
     is_int(s.good, 104, "judged by the header that exceeds it");
 
+    memset(b + 300, 'x', 128);
+    i = frame_put(b + 220, 0x82, (char *) b + 300, 128, NULL);
+    s = frame_all(b + 220, i, 0, 128, "one frame of 128");
+    is_int(s.rc, 0, "an unfragmented message of the greatest size");
+    s = frame_all(b + 220, i, 0, 127, "one frame over 127");
+    is_int(s.rc, 1009, "and one byte more");
+    is_int(s.good, 0, "of which nothing passes");
+
     corral_frame_init(&f, 0);
     corral_frame_scan(&f, b, 102, 200, &out);
     is_int(corral_frame_scan(&f, b + 102, n - 102, 50, &out), 1009,

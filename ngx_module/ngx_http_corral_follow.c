@@ -1204,14 +1204,17 @@ ngx_http_corral_follow_read(void)
     block = idle ? NGX_HTTP_CORRAL_FOLLOW_BLOCK : NGX_HTTP_CORRAL_FOLLOW_BRIEF;
 
     n = 0;
-    ngx_str_set(&argv[n++], "XREAD");
-    ngx_str_set(&argv[n++], "BLOCK");
+    ngx_str_set(&argv[n], "XREAD");
+    n++;
+    ngx_str_set(&argv[n], "BLOCK");
+    n++;
 
     argv[n].data = ms;
     argv[n].len = ngx_sprintf(ms, "%ui", block) - ms;
     n++;
 
-    ngx_str_set(&argv[n++], "STREAMS");
+    ngx_str_set(&argv[n], "STREAMS");
+    n++;
 
     if (idle) {
         argv[n++] = ngx_http_corral_key(NGX_HTTP_CORRAL_KEY_CHANGES);

@@ -310,16 +310,20 @@ ngx_http_corral_publish_ack(void)
     info = ngx_http_corral_registry_info();
     n = 0;
 
-    ngx_str_set(&argv[n++], "XADD");
+    ngx_str_set(&argv[n], "XADD");
+    n++;
     argv[n++] = ngx_http_corral_key(NGX_HTTP_CORRAL_KEY_ACKS);
-    ngx_str_set(&argv[n++], "MAXLEN");
-    ngx_str_set(&argv[n++], "~");
+    ngx_str_set(&argv[n], "MAXLEN");
+    n++;
+    ngx_str_set(&argv[n], "~");
+    n++;
 
     argv[n].data = max;
     argv[n].len = ngx_sprintf(max, "%d", CORRAL_ACKS_MAX) - max;
     n++;
 
-    ngx_str_set(&argv[n++], "*");
+    ngx_str_set(&argv[n], "*");
+    n++;
 
     argv[n++] = ngx_http_corral_publish_worker_fields[WORKER_worker];
     argv[n++] = publish->worker;
@@ -428,7 +432,7 @@ ngx_http_corral_publish_lease(void)
     values[WORKER_worker] = publish->worker;
     values[WORKER_gateway] = publish->conf->gateway;
     values[WORKER_node] = publish->conf->node;
-    values[WORKER_zone] = *ngx_http_corral_table_nonce();
+    ngx_http_corral_table_nonce(&values[WORKER_zone]);
     values[WORKER_pid] = publish->pid;
     values[WORKER_start_time] = publish->start_time;
 

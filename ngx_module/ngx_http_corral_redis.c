@@ -539,7 +539,8 @@ ngx_http_corral_redis_greet(ngx_http_corral_redis_t *redis)
 
     if (addr->password.len) {
         n = 0;
-        ngx_str_set(&argv[n++], "AUTH");
+        ngx_str_set(&argv[n], "AUTH");
+        n++;
 
         if (addr->user.len) {
             argv[n++] = addr->user;

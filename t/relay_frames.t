@@ -192,7 +192,7 @@ for my $case (@bad) {
 $ws = $t->websocket('/agents/echo/');
 $ws->read_message();
 $agent->push_raw(build_frame(TEXT, 'x', mask => 'mask'));
-is($ws->close_code(), 1002, 'masked frame of the agent: 1002');
+is($ws->close_code(), 1011, 'masked frame of the agent: its fault');
 ok(wait_for(sub { $agent->stats()->{open} == 0 }), 'agent is disconnected');
 
 ###############################################################################

@@ -159,9 +159,9 @@ $ws->say_json({ event => 'user.cancel', session_id => $sid });
 @e = $ws->events_until(qr/^agent\.(?:interrupted|final_answer)$/);
 is($e[-1]{event}, 'agent.interrupted', 'cancelled');
 is($e[-1]{content}, 'Execution cancelled', 'in MyAgent\'s words');
-$ws->write($ws->frame(1, 1, json({ event => 'user.message',
+$ws->send_raw($ws->build(1, 1, json({ event => 'user.message',
     session_id => $sid, content => 'barn' }))
-    . $ws->frame(1, 1, json({ event => 'user.cancel', session_id => $sid })));
+    . $ws->build(1, 1, json({ event => 'user.cancel', session_id => $sid })));
 @e = $ws->events_until(qr/^agent\.(?:interrupted|final_answer)$/);
 is($e[-1]{event}, 'agent.interrupted', 'cancelled in the same segment');
 

@@ -84,22 +84,22 @@ for my $i (1 .. 60) {
         : 1000);
     my $kind = $i % 6;
     if ($kind == 0) {
-        $stream .= $ws->frame(1, 9, substr $data, 0, 125);
+        $stream .= $ws->build(1, 9, substr $data, 0, 125);
         push @want, [1, 10, substr $data, 0, 125];
     } elsif ($kind == 1) {
-        $stream .= $ws->frame(0, 2, $data) . $ws->frame(1, 9, "p$i")
-            . $ws->frame(0, 0, '') . $ws->frame(1, 10, 'unasked')
-            . $ws->frame(1, 0, "end$i");
+        $stream .= $ws->build(0, 2, $data) . $ws->build(1, 9, "p$i")
+            . $ws->build(0, 0, '') . $ws->build(1, 10, 'unasked')
+            . $ws->build(1, 0, "end$i");
         push @want, [0, 2, $data], [1, 10, "p$i"], [0, 0, ''],
             [1, 0, "end$i"];
     } else {
-        $stream .= $ws->frame(1, 1, $data);
+        $stream .= $ws->build(1, 1, $data);
         push @want, [1, 1, $data];
     }
 }
 for my $slice (1, 2, 3, 7, 64, 1000, 1 << 20) {
     my $w = ($slice % 2 ? $a : $t)->ws(slice => $slice);
-    $w->write($stream);
+    $w->send_raw($stream);
     my @got = map { my $f = $w->recv(5); $f ? [@$f{qw(fin opcode data)}] : () }
         @want;
     is_deeply(\@got, \@want, "cut every $slice bytes");
@@ -108,8 +108,8 @@ for my $slice (1, 2, 3, 7, 64, 1000, 1 << 20) {
 
 # frames behind the handshake in one segment
 
-my $early = $ws->frame(1, 1, 'early') . $ws->frame(1, 1, 'bird');
-my $w = $t->ws(early => $early);
+my $early = $ws->build(1, 1, 'early') . $ws->build(1, 1, 'bird');
+my $w = $t->ws(after => $early);
 is($w->message(), 'early', 'frame in the segment of the handshake');
 is($w->message(), 'bird', 'and a second one');
 $w->shut();
@@ -118,10 +118,9 @@ $w->shut();
 
 $w = $a->ws();
 $w->{deaf} = 1;
-my $one = $w->frame(1, 2, 'x' x 60000);
+my $one = $w->build(1, 2, 'x' x 60000);
 my $count = 0;
-my $out = $w->{s};
-$out->blocking(0);
+my $out = $w->{socket};
 my $rest = '';
 while ($count < 1000) {
     $rest = $one if $rest eq '';
@@ -131,9 +130,8 @@ while ($count < 1000) {
     $count++ if $rest eq '';
 }
 cmp_ok($count, '<', 100, "it stopped reading after $count messages");
-$out->blocking(1);
 $w->{deaf} = 0;
-$w->write($rest), $count++ if $rest ne '';
+$w->send_raw($rest), $count++ if $rest ne '';
 $good = 0;
 for (1 .. $count) { my $f = $w->recv() or last;
     $good++ if $f->{data} eq 'x' x 60000; }
@@ -167,15 +165,15 @@ for my $case (['unmasked', [1, 1, 'x', mask => 0]],
     $w->shut();
 }
 $w = $a->ws();
-$w->write($w->frame(0, 1, 'a') . $w->frame(1, 1, 'b'));
+$w->send_raw($w->build(0, 1, 'a') . $w->build(1, 1, 'b'));
 $w->recv();
 is($w->close_code(), 1002, 'text within a message: 1002');
 $w = $a->ws();
-$w->write("\x82\xff\x80\0\0\0\0\0\0\0abcd");
+$w->send_raw("\x82\xff\x80\0\0\0\0\0\0\0abcd");
 is($w->close_code(), 1002, 'length with the highest bit: 1002');
 for (1 .. 40) {
     $w = $a->ws();
-    $w->write(pack 'C*', map { int rand 256 } 1 .. 300);
+    $w->send_raw(pack 'C*', map { int rand 256 } 1 .. 300);
     $w->shut();
 }
 is(($a->http('GET', '/healthz'))[0], 200, 'alive after garbage');
@@ -238,8 +236,8 @@ $x->stop_ok('no-close-frame');
 $x = Test::CorralAgent->new(command => [$bench, '--die-after', 2],
     listen => 'unix');
 $w = $x->ws();
-$w->write($w->frame(1, 1, 'a') . $w->frame(0, 1, 'b') . $w->frame(1, 0, 'c')
-    . $w->frame(1, 1, 'd'));
+$w->send_raw($w->build(1, 1, 'a') . $w->build(0, 1, 'b') . $w->build(1, 0, 'c')
+    . $w->build(1, 1, 'd'));
 is($w->message(), 'a', '--die-after 2: first message');
 is($w->message(), 'bc', 'second message');
 ok(!defined $w->message(), 'no third');

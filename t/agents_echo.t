@@ -127,8 +127,8 @@ cmp_ok(time() - $began, '>=', 0.2, 'delay of WebSocket');
 
 # frames sent together with the handshake are not lost
 
-my $early = Test::CorralAgent::WebSocket->frame(1, 1, 'early');
-$ws = $t->ws(early => $early);
+my $early = Test::CorralAgent::WebSocket->build(1, 1, 'early');
+$ws = $t->ws(after => $early);
 is($ws->message(), 'early', 'frame in the segment of the handshake');
 
 # permessage-deflate, as every browser offers it
@@ -168,7 +168,7 @@ for my $case (@bad) {
 
 srand(7);
 $ws = $a->ws();
-$ws->write(pack 'C*', map { int rand 256 } 1 .. 4000);
+$ws->send_raw(pack 'C*', map { int rand 256 } 1 .. 4000);
 ok($ws->at_end(15), 'random bytes end the connection');
 
 for my $case (

@@ -8,7 +8,6 @@ package Test::CorralAgent;
 use warnings;
 use strict;
 
-use Digest::SHA qw(sha1_base64);
 use Exporter qw(import);
 use File::Temp qw(tempdir);
 use IO::Select;
@@ -16,10 +15,11 @@ use IO::Socket::INET;
 use IO::Socket::UNIX;
 use JSON::PP;
 use POSIX qw(:sys_wait_h);
+use Test::Corral::WebSocket;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(free_port json unjson ws_connect);
+our @EXPORT = qw(free_port json unjson);
 
 my $dir = tempdir('corral-agent-XXXXXX', TMPDIR => 1, CLEANUP => 1);
 my $count = 0;
@@ -242,106 +242,72 @@ sub sse {
 }
 
 
+# A WebSocket client, connected: see Test::CorralAgent::WebSocket.
+
 sub ws {
     my ($self, %o) = @_;
 
-    my $s = $self->connect() or return undef;
-    return ws_connect($s, %o);
+    return Test::CorralAgent::WebSocket->new(%o,
+        $self->{path} ? (socket => $self->{path}) : (port => $self->{port}));
 }
 
 ###############################################################################
 
-# A WebSocket client that hides nothing.  Options: path, headers, slice => n
-# to send n bytes at a time.  The head of the answer is in {head}; {status} is
-# 101 only when Sec-WebSocket-Accept is right.
+# The client of all tests, with what agents need besides: slice => n sends n
+# bytes at a time, headers is text, and it reads while it writes, so that an
+# echo cannot block both sides (unless {deaf} is set).  {status} is 101 only
+# when the whole handshake is right.
 
-sub ws_connect {
-    my ($s, %o) = @_;
+package Test::CorralAgent::WebSocket;
 
-    my $self = bless { s => $s, in => '', slice => $o{slice} },
-        'Test::CorralAgent::WebSocket';
-    my $key = 'x3JJHMbDL1EzLkh9GBhXDw==';
-    my $path = $o{path} // '/';
+use IO::Select;
+use JSON::PP;
+use Time::HiRes qw(time);
 
-    $self->write("GET $path HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n"
-        . "Connection: Upgrade\r\nSec-WebSocket-Key: $key\r\n"
-        . "Sec-WebSocket-Version: 13\r\n" . ($o{headers} // '') . "\r\n"
-        . ($o{early} // ''));
+use base qw(Test::Corral::WebSocket);
 
-    while ($self->{in} !~ /\r\n\r\n/) { $self->fill(10) or last; }
-    $self->{in} =~ s/^(.*?\r\n\r\n)//s;
-    $self->{head} = $1 // '';
-    my $want = sha1_base64($key . '258EAFA5-E914-47DA-95CA-C5AB0DC85B11') . '=';
-    my ($status) = $self->{head} =~ m{^HTTP/1\.1 (\d+)};
-    my ($got) = $self->{head} =~ /^Sec-WebSocket-Accept: (\S+)/mi;
-    $self->{status} = ($status // 0) == 101
-        ? (($got // '') eq $want ? 101 : -1) : ($status // 0);
+sub new {
+    my ($class, %o) = @_;
+
+    my $self = $class->SUPER::new(%o, path => $o{path} // '/', timeout => 10,
+        headers => [split /\r\n/, $o{headers} // '']);
+    $self->{slice} = $o{slice};
+    $self->{status} = $self->accepted() ? 101
+        : $self->status() == 101 ? -1 : $self->status();
     return $self;
 }
 
 
-package Test::CorralAgent::WebSocket;
-
-use Time::HiRes qw(time sleep);
-use IO::Select;
-use JSON::PP;
-
-sub fill {
-    my ($self, $timeout) = @_;
-
-    return 0 unless IO::Select->new($self->{s})->can_read($timeout);
-    my $n = sysread $self->{s}, $self->{in}, 262144, length $self->{in};
-    $self->{eof} = 1 unless $n;
-    return $n;
-}
-
-
-# Write all; reads meanwhile, so that an echo cannot block both sides.
-
-sub write {
+sub send_raw {
     my ($self, $bytes) = @_;
 
     local $SIG{PIPE} = 'IGNORE';
-    my $step = $self->{slice} || 131072;
-    my ($r, $w) = (IO::Select->new($self->{s}), IO::Select->new($self->{s}));
-    $self->{s}->blocking(0);
+    my $s = $self->{socket} or return 0;
+    my $select = IO::Select->new($s);
     my ($at, $end) = (0, time() + 60);
     while ($at < length $bytes && time() < $end) {
-        $self->fill(0) if !$self->{eof} && !$self->{deaf} && $r->can_read(0);
-        next unless $w->can_write(0.05);
-        my $n = syswrite $self->{s}, $bytes, $step, $at;
+        $self->_fill(0.000001) unless $self->{deaf};
+        next unless $select->can_write(0.05);
+        my $n = syswrite $s, $bytes, $self->{slice} || 131072, $at;
         last if !defined $n && !$!{EAGAIN};
         $at += $n // 0;
     }
-    $self->{s}->blocking(1);
-    return $at == length $bytes;
+    return $at;
 }
 
 
-# Build one frame: fin, opcode, payload, options mask => 0, rsv => n,
-# form => 16 or 64 for a length field longer than needed.
+# Frames with fin first; mask => 0 for none.
 
-sub frame {
+sub build {
     my ($self, $fin, $opcode, $data, %o) = @_;
 
-    my $mask = ($o{mask} // 1) ? 0x80 : 0;
-    my $head = pack 'C', ($fin ? 0x80 : 0) | ($o{rsv} // 0) << 4 | $opcode;
-    my $n = length $data;
-    my $form = $o{form} // ($n < 126 ? 7 : $n < 65536 ? 16 : 64);
-    $head .= $form == 7 ? pack('C', $mask | $n)
-        : $form == 16 ? pack('Cn', $mask | 126, $n)
-        : pack('CQ>', $mask | 127, $n);
-    if ($mask) {
-        my $key = pack 'N', int(rand(2 ** 32));
-        $head .= $key;
-        $data ^= substr($key x (int($n / 4) + 1), 0, $n) if $n;
-    }
-    return $head . $data;
+    $o{mask} = undef if exists $o{mask} && !$o{mask};
+    return $self->frame($opcode, $data, %o, fin => $fin);
 }
 
 
-sub send { my $self = shift; return $self->write($self->frame(@_)) }
-sub text { return $_[0]->send(1, 1, $_[1]) }
+sub send { my $self = shift; return $self->send_raw($self->build(@_)) }
+sub text { return $_[0]->send_text($_[1]) }
 sub say_json { return $_[0]->text(JSON::PP->new->canonical->encode($_[1])) }
 
 
@@ -350,54 +316,14 @@ sub say_json { return $_[0]->text(JSON::PP->new->canonical->encode($_[1])) }
 sub recv {
     my ($self, $timeout) = @_;
 
-    my $end = time() + ($timeout // 10);
-    while (1) {
-        my $frame = $self->parse();
-        return $frame if $frame;
-        return undef if $self->{eof} || time() >= $end;
-        $self->fill($end - time());
-    }
+    my $f = $self->read_frame($timeout) or return undef;
+    die "a server must not mask" if defined $f->{mask};
+    return { fin => $f->{fin}, rsv => $f->{rsv}, opcode => $f->{opcode},
+             data => $f->{payload} };
 }
 
 
-sub parse {
-    my ($self) = @_;
-
-    my $have = length $self->{in};
-    return undef if $have < 2;
-    my ($b0, $b1) = unpack 'CC', $self->{in};
-    my ($n, $at) = ($b1 & 127, 2);
-    if ($n == 126) {
-        return undef if $have < 4;
-        ($n, $at) = (unpack('x2n', $self->{in}), 4);
-    } elsif ($n == 127) {
-        return undef if $have < 10;
-        ($n, $at) = (unpack('x2Q>', $self->{in}), 10);
-    }
-    die "a server must not mask" if $b1 & 0x80;
-    return undef if $have < $at + $n;
-    my $data = substr $self->{in}, $at, $n;
-    substr $self->{in}, 0, $at + $n, '';
-    return { fin => $b0 >> 7, rsv => $b0 >> 4 & 7, opcode => $b0 & 15,
-             data => $data };
-}
-
-
-# The next data message, joined; pings are answered, pongs dropped.
-
-sub message {
-    my ($self, $timeout) = @_;
-
-    my $all = '';
-    while (my $f = $self->recv($timeout)) {
-        if ($f->{opcode} == 9) { $self->send(1, 10, $f->{data}); next; }
-        next if $f->{opcode} == 10;
-        if ($f->{opcode} == 8) { $self->{closed} = $f->{data}; return undef; }
-        $all .= $f->{data};
-        return $all if $f->{fin};
-    }
-    return undef;
-}
+sub message { my ($self, $t) = @_; return scalar $self->read_message($t) }
 
 
 sub json_message {
@@ -422,24 +348,20 @@ sub events_until {
 }
 
 
-# Wait for a Close: its code, 1005 without one, 1006 when none came.
+# Frames that came before the end count, though the end has been seen.
 
 sub close_code {
     my ($self, $timeout) = @_;
 
-    my $data = $self->{closed};
-    while (!defined $data) {
-        my $f = $self->recv($timeout) or return 1006;
-        $data = $f->{data} if $f->{opcode} == 8;
+    while (length $self->{in} && !$self->{closed}) {
+        defined $self->read_message($timeout) or last;
     }
-    return length $data ? unpack('n', $data) : 1005;
+    return $self->SUPER::close_code($timeout);
 }
 
 
-sub at_end { my ($self, $t) = @_; $self->fill($t // 5) until $self->{eof};
-             return 1 }
-
-sub shut { my ($self) = @_; close $self->{s} }
+sub at_end { my ($self, $timeout) = @_; return $self->ended($timeout) ne '' }
+sub shut { my ($self) = @_; return $self->disconnect() }
 
 
 1;

@@ -93,7 +93,7 @@ ok($ws->ended(), 'client is disconnected');
 
 $ws = open_ws();
 $ws->send_text('!reset');
-is($ws->close_code(), 1001, 'agent resets: 1001');
+is($ws->close_code(), 1011, 'agent resets: lost');
 
 # likewise the client
 
@@ -138,7 +138,7 @@ is($ws->close_code(), 1009, 'too big in fragments: 1009');
 
 $ws = open_ws();
 $ws->send_text('!send 2000');
-is($ws->close_code(), 1009, 'too big from the agent: 1009');
+is($ws->close_code(), 1011, 'too big from the agent: its fault');
 
 # bytes behind a Close do not pass
 
@@ -176,9 +176,9 @@ ok($ws->ended(), 'and all is over');
 
 my $ok = wait_for(sub { $t->instance('echo.1')->{active} == 0 });
 my $i = $t->instance('echo.1');
-is($i->{closes_normal_total} + $i->{closes_other_total},
-    $i->{connections_total}, 'each end counted');
-cmp_ok($i->{closes_normal_total}, '>=', 4, 'normal ones apart');
+is($i->{closes_normal} + $i->{closes_other},
+    $i->{connections}, 'each end counted');
+cmp_ok($i->{closes_normal}, '>=', 4, 'normal ones apart');
 
 ###############################################################################
 

@@ -111,6 +111,7 @@ is($t->wait_for_counts({ 'echo.1' => $left + 10 })->{'echo.1'}, $left + 10,
 sub sockets {
     my ($pid) = @_;
 
+    local $_;
     my ($real, $behind) = map { sprintf ':%04X', $_ } port(8080), port(8081);
     my %connected;
 

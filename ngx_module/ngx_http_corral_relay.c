@@ -50,10 +50,13 @@ static ngx_uint_t ngx_http_corral_relay_early(ngx_http_corral_pair_t *p,
     ngx_uint_t i);
 static void ngx_http_corral_relay_take(ngx_http_corral_pair_t *p, ngx_uint_t i,
     u_char *pos, size_t n);
+static int ngx_http_corral_relay_take_apart(ngx_http_corral_pair_t *p,
+    ngx_uint_t i, u_char *pos, size_t n, int rc, corral_frame_result_t *res,
+    size_t *good);
 static u_char *ngx_http_corral_relay_control(ngx_http_corral_pair_t *p,
     ngx_uint_t i, u_char *start, u_char *pos, corral_frame_result_t *res);
 static void ngx_http_corral_relay_count_in(ngx_http_corral_pair_t *p,
-    ngx_uint_t i, size_t bytes, size_t messages);
+    ngx_uint_t i, size_t bytes, size_t messages, ngx_uint_t data);
 static void ngx_http_corral_relay_pass(ngx_http_corral_pair_t *p, ngx_uint_t i,
     u_char *pos, size_t n);
 static ngx_int_t ngx_http_corral_relay_wait(ngx_http_corral_side_t *s,
@@ -162,7 +165,9 @@ ngx_http_corral_relay_event(ngx_http_corral_pair_t *p, ngx_event_t *ev)
         }
     }
 
-    ngx_http_corral_relay_settle(p);
+    if (p->ending || p->ended) {
+        ngx_http_corral_relay_settle(p);
+    }
 }
 
 
@@ -209,8 +214,6 @@ ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p, ngx_uint_t i)
 
         a->heard = ngx_http_corral_relay_now();
         a->waiting = 0;
-        a->bytes += n;
-
         held = 0;
 
         if (a->rest) {
@@ -246,7 +249,6 @@ ngx_http_corral_relay_early(ngx_http_corral_pair_t *p, ngx_uint_t i)
 
     a->rest = NULL;
     a->early = 0;
-    a->bytes += b->last;
 
     ngx_http_corral_relay_take(p, i, b->data, b->last);
 
@@ -263,43 +265,91 @@ ngx_http_corral_relay_take(ngx_http_corral_pair_t *p, ngx_uint_t i,
     u_char *pos, size_t n)
 {
     int                      rc;
-    u_char                  *head, *start, *last;
-    size_t                   data, messages, control;
+    size_t                   good;
     corral_frame_result_t    res;
-    ngx_http_corral_side_t  *a, *b;
+    ngx_http_corral_side_t  *a;
 
     a = &p->sides[i];
-    b = &p->sides[!i];
 
     if (a->deaf) {
         return;
     }
+
+    rc = corral_frame_scan(&a->frame, pos, n,
+                           p->shared->terms.max_message_size, &res);
+
+    if (rc == CORRAL_FRAME_DONE) {
+
+        /* the usual case: data frames, or parts of them */
+
+        good = res.good;
+
+        ngx_http_corral_relay_pass(p, i, pos, good);
+        ngx_http_corral_relay_count_in(p, i, good, res.messages, good != 0);
+
+    } else {
+        rc = ngx_http_corral_relay_take_apart(p, i, pos, n, rc, &res, &good);
+    }
+
+    if (good == n) {
+        return;
+    }
+
+    if (rc >= 1000) {
+        ngx_http_corral_relay_refuse(p, i, rc);
+
+    } else if (rc == CORRAL_FRAME_DONE) {
+        a->rest = ngx_http_corral_relay_bytes(pos + good, n - good, n - good,
+                                              a->connection->log);
+        if (a->rest == NULL) {
+            p->reset = 1;
+            p->ended = 1;
+        }
+    }
+}
+
+
+/*
+ * Goes on where a scan has stopped at a control frame, or at a boundary that a
+ * frame of our own may wait for.  Returns what the last scan did, and in good
+ * how many of the n bytes are dealt with.
+ */
+
+static int
+ngx_http_corral_relay_take_apart(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    u_char *pos, size_t n, int rc, corral_frame_result_t *res, size_t *good)
+{
+    u_char                  *head, *start, *from, *last;
+    size_t                   data, messages, out;
+    ngx_http_corral_side_t  *a, *b;
+
+    a = &p->sides[i];
+    b = &p->sides[!i];
 
     head = pos;
     start = pos;
     last = pos + n;
     data = 0;
     messages = 0;
+    out = 0;
 
     for ( ;; ) {
-        rc = corral_frame_scan(&a->frame, pos, last - pos,
-                               p->shared->terms.max_message_size, &res);
-        control = 0;
+        messages += res->messages;
+        data += res->good;
 
         if (rc == CORRAL_FRAME_CONTROL) {
-            control = res.good - res.start;
-            start = ngx_http_corral_relay_control(p, i, start, pos, &res);
+            data -= res->good - res->start;
+
+            from = ngx_http_corral_relay_control(p, i, start, pos, res);
+            out += from - start;
+            start = from;
         }
 
-        pos += res.good;
-        data += res.good - control;
-        messages += res.messages;
+        pos += res->good;
 
         if (rc != CORRAL_FRAME_CONTROL && rc != CORRAL_FRAME_PIECE) {
             break;
         }
-
-        /* a frame of our own waits for this boundary */
 
         if ((b->owe_close || b->owe_ping) && corral_frame_boundary(&a->frame))
         {
@@ -307,31 +357,17 @@ ngx_http_corral_relay_take(ngx_http_corral_pair_t *p, ngx_uint_t i,
             start = pos;
             ngx_http_corral_relay_pay(p, !i);
         }
+
+        rc = corral_frame_scan(&a->frame, pos, last - pos,
+                               p->shared->terms.max_message_size, res);
     }
 
     ngx_http_corral_relay_pass(p, i, start, pos - start);
+    ngx_http_corral_relay_count_in(p, i, pos - head - out, messages,
+                                   data != 0);
+    *good = pos - head;
 
-    if (data) {
-        p->last = ngx_current_msec;
-
-        if (!p->changed) {
-            ngx_http_corral_relay_list_use(p);
-        }
-    }
-
-    ngx_http_corral_relay_count_in(p, i, pos - head, messages);
-
-    if (rc >= 1000) {
-        ngx_http_corral_relay_refuse(p, i, rc);
-
-    } else if (rc == CORRAL_FRAME_DONE && pos < last) {
-        a->rest = ngx_http_corral_relay_bytes(pos, last - pos, last - pos,
-                                              a->connection->log);
-        if (a->rest == NULL) {
-            p->reset = 1;
-            p->ended = 1;
-        }
-    }
+    return rc;
 }
 
 
@@ -351,6 +387,7 @@ ngx_http_corral_relay_control(ngx_http_corral_pair_t *p, ngx_uint_t i,
 
     if (res->opcode == CORRAL_FRAME_CLOSE) {
         a->said = 1;
+        p->ending = 1;
 
         if (p->close_code == 0) {
             p->close_code = res->code;
@@ -370,7 +407,6 @@ ngx_http_corral_relay_control(ngx_http_corral_pair_t *p, ngx_uint_t i,
            == 0)
     {
         len = res->good - res->start;
-        a->bytes -= len;
 
         ngx_memmove(start + len, start, pos + res->start - start);
 
@@ -383,10 +419,11 @@ ngx_http_corral_relay_control(ngx_http_corral_pair_t *p, ngx_uint_t i,
 
 static void
 ngx_http_corral_relay_count_in(ngx_http_corral_pair_t *p, ngx_uint_t i,
-    size_t bytes, size_t messages)
+    size_t bytes, size_t messages, ngx_uint_t data)
 {
     ngx_http_corral_totals_t  *instance, *service;
 
+    p->sides[i].bytes += bytes;
     p->sides[i].messages += messages;
 
     instance = ngx_http_corral_table_local(p->hold.ref);
@@ -405,6 +442,13 @@ ngx_http_corral_relay_count_in(ngx_http_corral_pair_t *p, ngx_uint_t i,
         service->bytes_out += bytes;
     }
 
+    if (data) {
+        p->last = ngx_current_msec;
+
+        if (!p->changed) {
+            ngx_http_corral_relay_list_use(p);
+        }
+    }
 }
 
 

@@ -38,6 +38,8 @@ ngx_http_corral_relay_ended(ngx_http_corral_pair_t *p, ngx_uint_t i,
         return;
     }
 
+    p->ending = 1;
+
     a->eof = 1;
     a->owe_close = 0;
     a->owe_ping = 0;
@@ -95,6 +97,8 @@ ngx_http_corral_relay_mute(ngx_http_corral_pair_t *p, ngx_uint_t i)
     ngx_http_corral_side_t  *s;
 
     s = &p->sides[i];
+
+    p->ending = 1;
 
     s->mute = 1;
     s->owe_close = 0;
@@ -160,6 +164,8 @@ ngx_http_corral_relay_shut(ngx_http_corral_pair_t *p, ngx_uint_t client,
 {
     ngx_log_t                  *log;
     ngx_http_corral_closing_t  *closing;
+
+    p->ending = 1;
 
     if (!p->own) {
         p->own = 1;

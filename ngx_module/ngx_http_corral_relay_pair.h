@@ -137,6 +137,7 @@ struct ngx_http_corral_pair_s {
 
     unsigned                     kept:1;       /* c->data is the request */
     unsigned                     limited:1;
+    unsigned                     ending:1;     /* to be settled each time */
     unsigned                     own:1;        /* we have begun a close */
     unsigned                     lingering:1;
     unsigned                     hurry:1;

@@ -206,11 +206,12 @@ sub connections {
 # A Redis that says what the test wants.
 ###############################################################################
 
-# To be run as a daemon.  Calls the sub with the socket and the words of each
-# command; what it returns is sent as it is, undef ends the connection.
+# For run_daemon(\&fake, port, sub).  Calls the sub with the number of the
+# connection, from 0, and the words of each command.  What it returns is sent as
+# it is; undef ends the connection; a reference to bytes is sent before its end.
 
 sub fake {
-    my ($port, $code) = @_;
+    my (undef, $port, $code) = @_;
 
     my $server = IO::Socket::INET->new(LocalAddr => '127.0.0.1',
         LocalPort => $port, Listen => 16, ReuseAddr => 1) or die "No port: $!";
@@ -218,30 +219,57 @@ sub fake {
     $SIG{CHLD} = 'IGNORE';
     $SIG{PIPE} = 'IGNORE';
 
-    while (1) {
-        my $client = $server->accept() or next;
-        next if fork();
+    for (my $n = 0; ; $n++) {
+        my $client = $server->accept();
+        next if !$client || fork();
         close $server;
 
         my $self = bless { socket => $client }, __PACKAGE__;
 
         while (my $words = eval { $self->answer() }) {
-            my $answer = $code->($client, @$words) // last;
-            print $client $answer;
+            my $answer = $code->($n, @$words) // last;
+            print $client ref $answer ? $$answer : $answer;
             $client->flush();
+            last if ref $answer;
         }
 
         exit 0;
     }
 }
 
-# What a true Redis answers to the greeting, or undef.
+# What an empty Redis answers.  Kept per process, which is one connection.
 
-sub greeting {
+my $multi;
+
+sub empty {
     my ($word) = @_;
+
+    if ($multi && $word ne 'EXEC') {
+        $multi++;
+        return "+QUEUED\r\n";
+    }
+
     return "+OK\r\n" if $word =~ /^(AUTH|SELECT|CLIENT)$/;
     return "\$17\r\ncluster_enabled:0\r\n" if $word eq 'INFO';
-    return;
+    return "\$-1\r\n" if $word eq 'GET';
+    return "*0\r\n" if $word eq 'XREVRANGE';
+
+    if ($word eq 'MULTI') {
+        $multi = 1;
+        return "+OK\r\n";
+    }
+
+    if ($word eq 'EXEC') {
+        $multi = 0;
+        return "*3\r\n\$-1\r\n\$-1\r\n*0\r\n";
+    }
+
+    if ($word eq 'XREAD') {
+        sleep 0.1;
+        return "*-1\r\n";
+    }
+
+    return ":1\r\n";
 }
 
 ###############################################################################

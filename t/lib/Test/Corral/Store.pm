@@ -157,13 +157,17 @@ sub wait_acks {
 
 sub forget { $_[0]{seen} = {}; $_[0] }
 
-# Sends a command to all workers and waits for n answers.
+# Sends a command to all workers and waits for n answers.  A sub in front of its
+# fields is called between the two.
 
 sub order {
-    my ($self, $n, %fields) = @_;
+    my ($self, $n, @fields) = @_;
 
+    my $between = ref $fields[0] ? shift @fields : sub {};
     my $id = 'c' . ++$self->{orders} . '-' . $$;
-    $self->command('XADD', $self->key('commands'), '*', id => $id, %fields);
+
+    $self->command('XADD', $self->key('commands'), '*', id => $id, @fields);
+    $between->();
 
     my @answers;
 

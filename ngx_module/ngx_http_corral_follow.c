@@ -1279,7 +1279,9 @@ ngx_http_corral_follow_entries(void *data,
         entries = stream->elements[1];
 
         if (stream->elements[0]->str.len != changes.len
-            || ngx_strcmp(stream->elements[0]->str.data, changes.data) != 0)
+            || ngx_memcmp(stream->elements[0]->str.data, changes.data,
+                          changes.len)
+               != 0)
         {
             ngx_http_corral_follow_commands(entries);
 

@@ -767,12 +767,18 @@ ngx_http_corral_publish_escape(u_char *p, ngx_str_t *value, size_t max)
 
     while (s < stop) {
         next = s;
-        c = ngx_utf8_decode(&next, last - s);
 
-        if (c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff)) {
-            *p++ = '?';
-            s++;
-            continue;
+        if (*s < 0x80) {
+            next++;
+
+        } else {
+            c = ngx_utf8_decode(&next, last - s);
+
+            if (c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff)) {
+                *p++ = '?';
+                s++;
+                continue;
+            }
         }
 
         if (next > stop) {

@@ -67,13 +67,13 @@ $t->run()->wait_for_revision(1);
 ###############################################################################
 
 my ($worker) = $t->workers();
-my $total = 64_000_000;
+my $total = 40_000_000;
 
 # something small first, so that what a worker allocates once is there
 
 $t->websocket('/agents/echo/')->close();
 
-# the client does not read: the agent's 64 MB stay with the agent
+# the client does not read: the agent's 40 MB stay with the agent
 
 my $before = rss();
 my $ws = $t->websocket('/agents/echo/', rcvbuf => 65536);

@@ -79,8 +79,8 @@ $one->listen();
 for my $mode (qw/reset drop 503/) {
     my $before = $one->stats()->{requests};
     $one->set(mode => $mode);
-    is(served(4), 'echo.2' x 4, "$mode: served");
-    cmp_ok($one->stats()->{requests} - $before, '>=', 2, "$mode: was tried");
+    is(served(4), 'echo.2' x 4, "$mode: another one serves");
+    cmp_ok($one->stats()->{requests}, '>', $before, "$mode: was tried");
 }
 
 # what is not in the list goes to the client, whole

@@ -111,14 +111,13 @@ is($t->wait_for_counts({ 'echo.1' => $left + 10 })->{'echo.1'}, $left + 10,
 sub sockets {
     my ($pid) = @_;
 
-    local $_;
     my ($real, $behind) = map { sprintf ':%04X', $_ } port(8080), port(8081);
     my %connected;
 
     open my $fh, '<', '/proc/net/tcp' or die "No /proc/net/tcp: $!\n";
 
-    while (<$fh>) {
-        my @f = split;
+    while (my $line = <$fh>) {
+        my @f = split ' ', $line;
         $connected{$f[9]} = 1 if $f[3] eq '01'
             && ($f[1] =~ /$real$/ || $f[2] =~ /$behind$/);
     }

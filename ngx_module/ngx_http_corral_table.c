@@ -21,6 +21,8 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include <corral_decode.h>
+
 #include "ngx_http_corral_table.h"
 
 
@@ -1087,7 +1089,7 @@ ngx_http_corral_table_image_write(ngx_str_t *epoch, uint64_t revision,
     ngx_memcpy(image->data, text->data, text->len);
     image->len = text->len;
     image->revision = revision;
-    image->crc32 = ngx_crc32_long(text->data, text->len);
+    image->crc32 = corral_decode_crc32(0, text->data, text->len);
     ngx_cpystrn(image->epoch, epoch->data, epoch->len + 1);
 
     ngx_memory_barrier();
@@ -1129,7 +1131,7 @@ ngx_http_corral_table_image_read(ngx_pool_t *pool, ngx_str_t *text)
         ngx_memcpy(text->data, image.data, len);
         text->len = len;
 
-        if (ngx_crc32_long(text->data, len) == image.crc32) {
+        if (corral_decode_crc32(0, text->data, len) == image.crc32) {
             return NGX_OK;
         }
 

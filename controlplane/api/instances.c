@@ -698,7 +698,7 @@ corrald_instances_registration(corrald_rest_t *r,
 
         /* a name has at most 63 bytes, an id 64 */
 
-        snprintf(c->id, sizeof(c->id), "%.55s.%s",
+        snprintf(c->id, sizeof(c->id), "%.55s.%.8s",
                  corrald_doc_str(service->doc, "name"), hex);
     }
 

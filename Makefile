@@ -1,0 +1,225 @@
+# Corral.  The commands to know are the targets with "##"; "make help".
+#
+# Output of a build lies in build/<kind>/: ngx_http_corral_module.so, corrald,
+# corral, corral-shim, and for asan and lockcheck also nginx itself.  A program
+# whose sources are not there is skipped with a line.
+
+KIND ?= release
+NGINX ?=
+TESTS ?= t/*.t
+JOBS ?= 2
+SECONDS ?= 60
+
+ifeq ($(origin CC),default)
+CC = gcc
+endif
+
+B := build/$(KIND)$(if $(NGINX),-$(NGINX))$(if $(findstring clang,$(CC)),-clang)
+ROOT := $(CURDIR)
+
+CFLAGS := $(shell auto/kinds $(KIND) $(CC) cflags)
+LDFLAGS := $(shell auto/kinds $(KIND) $(CC) ldflags)
+
+ifeq ($(CFLAGS),)
+$(error no flags: see the line above)
+endif
+
+INCS := -I ngx_module/common -I ngx_module -I controlplane -I $(B)/gen
+
+# Sources.  What the CLI and the shim need of base/ is taken from an archive, so
+# that they get only what they use and none of the libraries behind the rest.
+
+MODULE := $(wildcard ngx_module/*.c ngx_module/common/*.c)
+COMMON := $(wildcard ngx_module/common/*.c)
+BASE := $(wildcard controlplane/base/*.c)
+LAYERS := $(foreach d,base model store engine api,$(wildcard controlplane/$d/*.c))
+CORRALD := $(if $(wildcard controlplane/corrald.c),controlplane/corrald.c $(LAYERS))
+CTL := $(wildcard controlplane/ctl/*.c)
+SHIM := $(wildcard controlplane/shim/*.c)
+
+LUA := $(wildcard controlplane/store/*.lua)
+ASSETS := $(wildcard docs/openapi.json docs/openapi.yaml controlplane/api/*.html)
+
+UNIT := $(wildcard t/unit/*_test.c)
+FUZZ := $(wildcard t/fuzz/*_fuzz.c)
+
+o = $(patsubst %.c,$(B)/obj/%.o,$(1))
+
+EMBEDDED := $(patsubst %,$(B)/gen/%.o,$(notdir $(LUA) $(ASSETS)))
+
+CORRALD_PKGS := libuv libmicrohttpd jansson hiredis yaml-0.1 libcrypto libcap-ng
+CTL_PKGS := jansson libcrypto
+
+PROGRAMS := $(if $(CORRALD),$(B)/corrald) $(if $(CTL),$(B)/corral) \
+            $(if $(SHIM),$(B)/corral-shim)
+UNIT_BIN := $(patsubst t/unit/%.c,$(B)/unit/%,$(UNIT))
+FUZZ_BIN := $(patsubst t/fuzz/%.c,$(B)/unit/%,$(FUZZ))
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: help build module daemons test unit check fuzz bench check-nginx clean \
+        FORCE
+
+
+help: ## this list
+	@echo "make TARGET [KIND=release|asan|lockcheck] [CC=gcc|clang]"
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile \
+	    | while IFS='|' read -r name text; do \
+	          printf '  %-12s %s\n' $$name "$$text"; \
+	      done
+
+
+build: module daemons ## the module and the programs, into build/KIND
+
+
+# nginx and its module.  configure runs anew only when the set of files, config
+# or the flags have changed; what is out of date is nginx's Makefile's affair.
+
+NGX := $(B)/nginx.d
+
+$(B)/sources: FORCE
+	@mkdir -p $(B)
+	@echo '$(MODULE) $(wildcard ngx_module/*.h ngx_module/common/*.h)' \
+	    | cmp -s - $@ \
+	    || echo '$(MODULE) $(wildcard ngx_module/*.h ngx_module/common/*.h)' \
+	       > $@
+
+$(NGX)/objs/Makefile: $(B)/sources config auto/deps auto/nginx auto/kinds \
+                      auto/lockcheck.c
+	auto/nginx $(NGX) $(KIND) $(CC) $(NGINX)
+	@touch $@
+
+ifneq ($(MODULE),)
+
+module: $(NGX)/objs/Makefile
+	@$(MAKE) --no-print-directory -C $(NGX) -f objs/Makefile modules
+	@auto/install-if $(NGX)/objs/ngx_http_corral_module.so \
+	    $(B)/ngx_http_corral_module.so
+ifneq ($(KIND)$(NGINX),release)
+	@$(MAKE) --no-print-directory -C $(NGX) -f objs/Makefile binary
+	@auto/install-if $(NGX)/objs/nginx $(B)/nginx
+endif
+
+else
+
+module:
+	@echo "no sources in ngx_module/: module skipped"
+
+endif
+
+
+# The programs.
+
+daemons: $(PROGRAMS)
+ifeq ($(CORRALD),)
+	@echo "no controlplane/corrald.c: corrald skipped"
+endif
+ifeq ($(CTL),)
+	@echo "no sources in controlplane/ctl/: corral skipped"
+endif
+ifeq ($(SHIM),)
+	@echo "no sources in controlplane/shim/: corral-shim skipped"
+endif
+
+$(B)/corrald: $(call o,$(CORRALD) $(COMMON)) $(EMBEDDED)
+	$(CC) $(LDFLAGS) -o $@ $^ $$(pkg-config --libs $(CORRALD_PKGS)) -lpthread
+
+$(B)/corral: $(call o,$(CTL) $(COMMON)) $(B)/base.a
+	$(CC) $(LDFLAGS) -o $@ $^ $$(pkg-config --libs $(CTL_PKGS))
+
+$(B)/corral-shim: $(call o,$(SHIM)) $(B)/base.a
+	$(CC) $(LDFLAGS) -o $@ $^
+
+$(B)/base.a: $(call o,$(BASE))
+	@rm -f $@
+	ar rcs $@ $^
+
+$(B)/flags: FORCE
+	@mkdir -p $(B)
+	@echo '$(CC) $(CFLAGS) $(LDFLAGS)' | cmp -s - $@ \
+	    || echo '$(CC) $(CFLAGS) $(LDFLAGS)' > $@
+
+$(B)/obj/%.o: %.c $(B)/flags | $(B)/gen/corrald_embed.h
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(INCS) -MMD -MP -c -o $@ $<
+
+
+# Lua scripts and pages become strings of the program.
+
+$(B)/gen/corrald_embed.h: auto/embed $(LUA) $(ASSETS)
+	@mkdir -p $(@D)
+	auto/embed -h $(LUA) $(ASSETS) > $@
+
+define embed
+$(B)/gen/$(notdir $(1)).c: $(1) auto/embed
+	@mkdir -p $$(@D)
+	auto/embed $(1) > $$@
+endef
+
+$(foreach f,$(LUA) $(ASSETS),$(eval $(call embed,$(f))))
+
+$(B)/gen/%.o: $(B)/gen/%.c $(B)/flags | $(B)/gen/corrald_embed.h
+	$(CC) $(CFLAGS) -I $(B)/gen -c -o $@ $<
+
+
+# Unit tests and fuzzers.  A test says what it is linked with in its first
+# lines: /* links: ngx_module/corral_frame.c -ljansson */
+
+links = $(shell sed -n '1,20s|.*links: *\(.*[^ ]\) *\*/.*|\1|p' $(1))
+linked = $(patsubst %.c,$(B)/obj/%.o,$(call links,$(1)))
+
+define program
+$(B)/unit/$(notdir $(1:.c=)): $(B)/obj/$(1:.c=.o) \
+        $(filter %.o,$(call linked,$(1))) $(2)
+	@mkdir -p $$(@D)
+	$$(CC) $$(LDFLAGS) -o $$@ $$(filter %.o,$$^) \
+	    $(filter-out %.o,$(call linked,$(1))) -lm -lpthread
+endef
+
+# without libFuzzer a fuzzer gets a main() that runs it over its known inputs
+
+$(foreach f,$(UNIT),$(eval $(call program,$(f))))
+$(foreach f,$(FUZZ),$(eval $(call program,$(f),$(B)/obj/t/fuzz/main.o)))
+
+PROVE = CORRAL_ROOT=$(ROOT) CORRAL_KIND=$(KIND) CORRAL_BUILD=$(ROOT)/$(B) \
+        CC=$(CC) \
+        ASAN_OPTIONS=detect_odr_violation=0:detect_leaks=0:abort_on_error=0 \
+        UBSAN_OPTIONS=print_stacktrace=1 \
+        prove -I t/lib --timer
+
+test: build $(UNIT_BIN) $(FUZZ_BIN) ## all tests in one prove run [TESTS=t/x.t]
+	$(PROVE) -j$(JOBS) $(UNIT_BIN) $(FUZZ_BIN) $(wildcard $(TESTS))
+
+unit: $(UNIT_BIN) $(FUZZ_BIN) ## the C unit tests and the fuzzers' known inputs
+	$(if $^,$(PROVE) -j$(JOBS) $^,@echo "no unit tests")
+
+fuzz: ## each fuzzer for SECONDS=60, with clang
+	@auto/fuzz $(SECONDS) $(notdir $(FUZZ:.c=))
+
+bench: ## the measurements in t/bench, with KIND=release
+	@$(MAKE) --no-print-directory build
+	@for f in $(wildcard t/bench/*.pl); do \
+	    echo "== $$f"; \
+	    CORRAL_ROOT=$(ROOT) CORRAL_BUILD=$(ROOT)/$(B) perl -I t/lib $$f \
+	        || exit 1; \
+	done
+
+
+check: ## layout, layers, documents, shell scripts; needs no build
+	@auto/check
+
+check-nginx: ## builds against Debian's newer nginx (NGINX=trixie, sid)
+	@for suite in trixie sid; do \
+	    echo "== nginx of $$suite"; \
+	    $(MAKE) --no-print-directory NGINX=$$suite KIND=asan build || exit 1; \
+	    test ! -f t/walk_request.t \
+	        || $(MAKE) --no-print-directory NGINX=$$suite KIND=asan \
+	               TESTS=t/walk_request.t test || exit 1; \
+	done
+
+clean: ## removes build/
+	rm -rf build
+
+-include $(wildcard $(B)/obj/*/*.d $(B)/obj/*/*/*.d)

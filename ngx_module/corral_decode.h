@@ -1,0 +1,171 @@
+
+/*
+ * Documents of the registry as gateways need them: the fields of
+ * corral_schema.h that carry flag CORRAL_G, decoded from JSON into plain
+ * structs, and printed back for the image and the state file.
+ * See corral_decode.c.
+ */
+
+
+#ifndef _CORRAL_DECODE_H_INCLUDED_
+#define _CORRAL_DECODE_H_INCLUDED_
+
+
+#include <stddef.h>
+#include <stdint.h>
+
+
+#define CORRAL_DECODE_UNSET     (-1)    /* integer or duration that is null */
+#define CORRAL_DECODE_ERROR     512     /* a size that fits any error */
+#define CORRAL_DECODE_HEAD_MAX  256     /* first line of an image, newline too */
+
+
+/* len bytes and a NUL, which is not counted; same layout as ngx_str_t */
+
+typedef struct {
+    size_t          len;
+    char           *data;
+} corral_str_t;
+
+
+typedef struct {
+    uint32_t        n;
+    corral_str_t   *items;
+} corral_strs_t;
+
+
+typedef enum {
+    CORRAL_SERVICE = 0,
+    CORRAL_INSTANCE
+} corral_kind_e;
+
+
+/* words of the enumerations, in the order of corral_schema.h */
+
+typedef enum {
+    CORRAL_DESIRED_RUNNING = 0,
+    CORRAL_DESIRED_STOPPED,
+    CORRAL_DESIRED_PAUSED
+} corral_desired_e;
+
+
+typedef enum {
+    CORRAL_PROTOCOL_HTTP = 0,
+    CORRAL_PROTOCOL_HTTPS,
+    CORRAL_PROTOCOL_GRPC,
+    CORRAL_PROTOCOL_GRPCS
+} corral_protocol_e;
+
+
+typedef enum {
+    CORRAL_METHOD_DEFAULT = 0,
+    CORRAL_METHOD_ROUND_ROBIN,
+    CORRAL_METHOD_LEAST_CONN,
+    CORRAL_METHOD_HASH
+} corral_method_e;
+
+
+typedef enum {
+    CORRAL_STATE_PENDING = 0,
+    CORRAL_STATE_STARTING,
+    CORRAL_STATE_RUNNING,
+    CORRAL_STATE_PAUSED,
+    CORRAL_STATE_DRAINING,
+    CORRAL_STATE_STOPPING,
+    CORRAL_STATE_STOPPED,
+    CORRAL_STATE_FAILED
+} corral_state_e;
+
+
+typedef enum {
+    CORRAL_HEALTH_HEALTHY = 0,
+    CORRAL_HEALTH_DEGRADED,
+    CORRAL_HEALTH_UNHEALTHY,
+    CORRAL_HEALTH_UNKNOWN
+} corral_health_e;
+
+
+/* Durations are in milliseconds.  -1: null, left to the directives. */
+
+typedef struct {
+    corral_str_t    service_id;
+    corral_str_t    name;
+    corral_strs_t   tags;
+    int64_t         desired;            /* corral_desired_e */
+    int64_t         protocol;           /* corral_protocol_e */
+    corral_str_t    upstream_host;      /* empty: that of the client */
+    int64_t         balance;            /* corral_method_e */
+    corral_str_t    hash_key;
+    int64_t         connect_timeout;
+    int64_t         handshake_timeout;
+    int64_t         idle_timeout;
+    int64_t         ping_interval;
+    int64_t         ping_timeout;
+    int64_t         close_timeout;
+    int64_t         max_message_size;
+    int64_t         tries;
+    int64_t         max_fails;
+    int64_t         fail_timeout;
+    int64_t         max_sessions;
+    int64_t         drain_timeout;
+} corral_service_t;
+
+
+typedef struct {
+    corral_str_t    instance_id;
+    corral_str_t    service_id;
+    int64_t         incarnation;
+    corral_str_t    node;
+    corral_str_t    address;
+    int64_t         weight;
+    int64_t         state;              /* corral_state_e */
+    int64_t         health;             /* corral_health_e */
+} corral_instance_t;
+
+
+/* An image or state file while it is read; data must outlive it. */
+
+typedef struct {
+    char            epoch[65];
+    uint64_t        revision;
+    uint64_t        number;             /* of the line last returned, from 1 */
+
+    const char     *body;               /* behind the first line */
+    const char     *next;
+    const char     *end;
+    const char     *checked;
+    uint64_t        lines;              /* seen by the check so far */
+    int64_t         want_lines;         /* -1: not said */
+    int64_t         want_crc32;         /* -1: not said */
+    uint32_t        crc32;
+} corral_decode_image_t;
+
+
+/* returns size bytes, aligned for any type, or NULL */
+typedef void *(*corral_decode_alloc_pt)(void *data, size_t size);
+
+
+int corral_decode_service(const char *json, size_t len, corral_service_t *out,
+    corral_decode_alloc_pt alloc, void *data, char *err, size_t size);
+int corral_decode_instance(const char *json, size_t len,
+    corral_instance_t *out, corral_decode_alloc_pt alloc, void *data,
+    char *err, size_t size);
+int corral_decode_kind(const char *json, size_t len, char *err, size_t size);
+
+size_t corral_decode_print_service(const corral_service_t *service, char *buf,
+    size_t size);
+size_t corral_decode_print_instance(const corral_instance_t *instance,
+    char *buf, size_t size);
+size_t corral_decode_print_head(const char *epoch, uint64_t revision,
+    uint64_t lines, uint32_t crc32, char *buf, size_t size);
+uint32_t corral_decode_crc32(uint32_t crc, const void *data, size_t len);
+
+int corral_decode_image_open(corral_decode_image_t *image, const char *data,
+    size_t len, char *err, size_t size);
+int corral_decode_image_check(corral_decode_image_t *image, size_t budget,
+    char *err, size_t size);
+int corral_decode_image_next(corral_decode_image_t *image, const char **line,
+    size_t *len);
+
+
+#endif /* _CORRAL_DECODE_H_INCLUDED_ */

@@ -93,6 +93,10 @@ typedef struct {
 
 #define CORRAL_SHIM_LINGER      5000
 
+/* ms for the first connection, when an agent ended before it could be made */
+
+#define CORRAL_SHIM_FIRST       1000
+
 
 typedef struct {
     const char                *instance;
@@ -127,6 +131,7 @@ typedef struct {
 
     unsigned                   ended:1;       /* the agent */
     unsigned                   gone:1;        /* and all its descendants */
+    unsigned                   met:1;         /* somebody connected */
     unsigned                   acked:1;
     unsigned                   recorded:1;    /* the record is on disk */
     unsigned                   we_killed:1;

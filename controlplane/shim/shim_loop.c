@@ -437,6 +437,9 @@ corral_shim_loop_all_gone(corral_shim_t *shim, int64_t now)
 
     if (corral_shim_peer_broadcast(shim, &msg) > 0) {
         shim->linger_at = now + CORRAL_SHIM_LINGER;
+
+    } else if (!shim->met) {
+        shim->linger_at = now + CORRAL_SHIM_FIRST;
     }
 }
 

@@ -108,6 +108,7 @@ corral_shim_peer_accept(corral_shim_t *shim)
     }
 
     shim->clients[0] = fd;
+    shim->met = 1;
 
     corral_shim_peer_identity(shim, &msg, CORRALD_WIRE_hello);
     corral_shim_peer_send(&shim->clients[0], &msg);

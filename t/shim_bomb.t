@@ -17,7 +17,7 @@ use Test::Corral::Shim;
 
 my $s = Test::Corral::Shim->new();
 
-plan(tests => 4);
+plan(tests => 5);
 
 ###############################################################################
 
@@ -26,8 +26,9 @@ plan(tests => 4);
 
 my $word = "corral-bomb-$$";
 
-$s->start(['perl', '-e', <<'EOP', $word]);
+$s->start(['perl', '-e', <<'EOP', $word, $s->dir . '/count']);
 use POSIX;
+open my $count, '>>', $ARGV[1];
 $SIG{CHLD} = 'IGNORE';
 $SIG{TERM} = 'IGNORE';
 for (1 .. 40) {
@@ -38,6 +39,7 @@ for (1 .. 40) {
         select undef, undef, undef, 0.02 + rand(0.03);
         my $next = fork;
         exit 0 if $next;
+        syswrite $count, "x";
     }
 }
 print "ready\n";
@@ -46,15 +48,17 @@ sleep 1000;
 EOP
 
 ok(wait_for(sub { $s->log =~ /ready/ }), 'started');
-cmp_ok(scalar(descendants($word)), '>', 20, 'they are many');
+ok(wait_for(sub { -s $s->dir . '/count' > 200 }), 'they go on and on');
 
 $s->say('stop', signal => 15, timeout => 100);
 ok($s->wait_message('gone', 10), 'all ended');
+my $size = -s $s->dir . '/count';
 
 # "gone" is what the shim believes; /proc is what is true
 
 my @left = descendants($word);
 is("@left", '', 'none is left');
+is(-s $s->dir . '/count', $size, 'and none was started since');
 kill 'KILL', @left;
 
 ###############################################################################

@@ -4,7 +4,7 @@
  * As a subreaper the shim (and its guard) is the ancestor of everything that
  * the agent ever starts, whatever sessions and groups that makes.  Where the
  * agent lives in a cgroup of its own, the kernel ends it in one step; the walk
- * over /proc is the way that works everywhere.
+ * through /proc is the way that works everywhere.
  *
  * Does not wait for processes: whoever reaps decides when all are gone.
  */
@@ -44,6 +44,8 @@ typedef struct {
 static corral_shim_tree_node_t  corral_shim_tree_nodes[CORRAL_SHIM_TREE_MAX];
 
 
+static size_t corral_shim_tree_walk(void);
+static int corral_shim_tree_children(pid_t pid, size_t *n);
 static size_t corral_shim_tree_scan(void);
 static int corral_shim_tree_stat(const char *name,
     corral_shim_tree_node_t *node);
@@ -63,7 +65,7 @@ corral_shim_tree_signal(int sig)
     unsigned                  sent;
     corral_shim_tree_node_t  *node;
 
-    n = corral_shim_tree_scan();
+    n = corral_shim_tree_walk();
     sent = 0;
 
     for (i = 0; i < n; i++) {
@@ -130,6 +132,103 @@ corral_shim_tree_empty(void)
            && errno == ECHILD;
 }
 
+
+/*
+ * Fills the table with all descendants.  Costs as much as there are of them,
+ * where the kernel lists the children of a thread; else as there are processes
+ * in the system.
+ */
+
+static size_t
+corral_shim_tree_walk(void)
+{
+    size_t  i, n;
+
+    n = 0;
+
+    if (corral_shim_tree_children(getpid(), &n) != 0) {
+        return corral_shim_tree_scan();
+    }
+
+    for (i = 0; i < n; i++) {
+        (void) corral_shim_tree_children(corral_shim_tree_nodes[i].pid, &n);
+    }
+
+    return n;
+}
+
+
+/*
+ * Adds the children of one process.  A child that moves to another parent
+ * meanwhile may be seen twice or not at all: the callers go round again.
+ */
+
+static int
+corral_shim_tree_children(pid_t pid, size_t *n)
+{
+    int             fd, rc;
+    DIR            *dir;
+    char            path[64], name[16];
+    FILE           *list;
+    struct dirent  *task;
+
+    (void) snprintf(path, sizeof(path), "/proc/%d/task", (int) pid);
+
+    dir = opendir(path);
+
+    if (dir == NULL) {
+        return -1;
+    }
+
+    rc = -1;
+
+    for ( ;; ) {
+        task = readdir(dir);
+
+        if (task == NULL) {
+            break;
+        }
+
+        if (task->d_name[0] < '1' || task->d_name[0] > '9') {
+            continue;
+        }
+
+        (void) snprintf(path, sizeof(path), "%.16s/children", task->d_name);
+
+        fd = openat(dirfd(dir), path, O_RDONLY|O_CLOEXEC);
+
+        if (fd == -1) {
+            continue;
+        }
+
+        list = fdopen(fd, "r");
+
+        if (list == NULL) {
+            (void) close(fd);
+            continue;
+        }
+
+        rc = 0;
+
+        while (*n < CORRAL_SHIM_TREE_MAX && fscanf(list, "%15s", name) == 1) {
+
+            if (corral_shim_tree_stat(name, &corral_shim_tree_nodes[*n])
+                == 0)
+            {
+                corral_shim_tree_nodes[(*n)++].ours = 1;
+            }
+        }
+
+        (void) fclose(list);
+    }
+
+    (void) closedir(dir);
+
+    return rc;
+}
+
+
+/* Looks at every process and keeps those that descend from this one. */
 
 static size_t
 corral_shim_tree_scan(void)

@@ -30,7 +30,7 @@ void corrald_loop_close(void);
 
 /*
  * Timers.  delay and repeat are milliseconds; repeat 0 is a timer that fires
- * once and is then gone.  A timer does not keep the loop alive.
+ * once and is then gone.
  */
 
 corrald_timer_t *corrald_loop_timer(uint64_t delay, uint64_t repeat,

@@ -28,7 +28,7 @@ int corrald_map_set(corrald_map_t *map, const char *key, void *value)
 void *corrald_map_del(corrald_map_t *map, const char *key);
 
 /*
- * Iteration in no order: for (it = NULL; corrald_map_next(map, &it, &value); )
+ * Iteration in no order, with corrald_map_first() and corrald_map_next().
  * A pair may be deleted while it is the current one, none may be added.
  */
 

@@ -44,15 +44,27 @@ int corrald_check_input(corrald_check_t *c, corrald_kind_e kind, json_t *in,
     const json_t *current, unsigned owners, unsigned flags)
     __attribute__((warn_unused_result));
 
+/*
+ * The type and bounds of one value; pointer is its place, as in "/name".
+ */
+
+int corrald_check_value(corrald_check_t *c, const corrald_field_t *f,
+    const json_t *value, const char *pointer)
+    __attribute__((warn_unused_result));
+
 /* A whole document: all members valid, and valid together. */
 
 int corrald_check_document(corrald_check_t *c, corrald_kind_e kind,
     const json_t *doc) __attribute__((warn_unused_result));
 
-/* Adds the default of each member that is missing. */
+/* Adds the default of each member that is missing; also in probes. */
 
 int corrald_check_fill(corrald_kind_e kind, json_t *doc)
     __attribute__((warn_unused_result));
+
+/* The address of an instance: unix:/path, 1.2.3.4:port or [::1]:port. */
+
+int corrald_check_address(const char *address);
 
 /* Parses text: one object, no duplicate members, at most 32 levels deep. */
 

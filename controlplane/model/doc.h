@@ -77,6 +77,8 @@ const char *corrald_doc_kind(corrald_kind_e kind);
 const char *corrald_doc_id(corrald_kind_e kind);
 const char *corrald_doc_type(corrald_type_e type);
 const char *corrald_doc_owner(unsigned owner);
+const char *corrald_doc_values(const corrald_field_t *field);
+int corrald_doc_is_value(const corrald_field_t *field, const char *text);
 json_t *corrald_doc_preset(const corrald_field_t *field);
 
 /*

@@ -475,6 +475,7 @@ corral_shim_probe(corrald_wire_spec_t *spec)
 
     (void) sigemptyset(&set);
     (void) sigaddset(&set, SIGCHLD);
+    (void) sigaddset(&set, SIGTERM);
     (void) sigprocmask(SIG_BLOCK, &set, NULL);
 
     end = corral_shim_sys_now() + spec->timeout;
@@ -519,7 +520,11 @@ corral_shim_probe(corrald_wire_spec_t *spec)
             ts.tv_nsec = 1000000;
         }
 
-        (void) sigtimedwait(&set, NULL, &ts);
+        /* SIGTERM: the answer is not wanted any more */
+
+        if (sigtimedwait(&set, NULL, &ts) == SIGTERM) {
+            result = CORRAL_SHIM_TIMEOUT;
+        }
     }
 
     ts.tv_sec = 0;

@@ -243,7 +243,7 @@ corrald_prober_request(corrald_prober_t *p, const corrald_prober_ask_t *ask,
     const corrald_address_t *address)
 {
     int            ws;
-    char           host[200], both[64];
+    char           host[200], both[128];
     size_t         size;
     unsigned char  random[20], md[SHA_DIGEST_LENGTH];
     char           key[32];

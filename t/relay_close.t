@@ -176,9 +176,9 @@ ok($ws->ended(), 'and all is over');
 
 my $ok = wait_for(sub { $t->instance('echo.1')->{active} == 0 });
 my $i = $t->instance('echo.1');
-is($i->{closes_normal_total} + $i->{closes_other_total},
-    $i->{connections_total}, 'each end counted');
-cmp_ok($i->{closes_normal_total}, '>=', 4, 'normal ones apart');
+is($i->{closes_normal} + $i->{closes_other},
+    $i->{connections}, 'each end counted');
+cmp_ok($i->{closes_normal}, '>=', 4, 'normal ones apart');
 
 ###############################################################################
 

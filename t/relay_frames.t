@@ -168,8 +168,8 @@ is(join(',', map { $ws->read_message() // 'none' } 1 .. 2000),
 my $stats = $agent->stats();
 ok(wait_for(sub {
     my $i = $t->instance('echo.1');
-    $i->{messages_received_total} == $stats->{messages}
-        && $i->{messages_sent_total} == $stats->{messages} + 1 + 2;
+    $i->{messages_in} == $stats->{messages}
+        && $i->{messages_out} == $stats->{messages} + 1 + 2;
 }), 'messages counted both ways');
 
 is($ws->close(), 1000, 'close');

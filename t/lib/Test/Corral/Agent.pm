@@ -9,7 +9,7 @@ package Test::Corral::Agent;
 #   /drop            end without answer /reset   a TCP reset
 #   /sse?n=3         so many events, then the end; without n it stays open
 #   /chunked         a chunked body     /big?n=  so many bytes
-#   others           JSON {agent, method, uri, head, body}
+#   others           JSON {agent, method, uri, head, length, sha1, body}
 #
 # What one message gets is said by its text:
 #
@@ -456,7 +456,9 @@ sub _answer {
 
     } else {
         $self->_respond($c, $head, 200, $json->encode({ agent => $self->{id},
-            method => $method, uri => $uri, head => $head, body => $body }));
+            method => $method, uri => $uri, head => $head,
+            length => length $body, sha1 => sha1_hex($body),
+            length $body <= 1024 ? (body => $body) : () }));
     }
 }
 

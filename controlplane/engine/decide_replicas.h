@@ -59,7 +59,7 @@ typedef struct {
 } corrald_replicas_instance_t;
 
 
-/* instances are sorted by created, oldest first.  Returns how many to create. */
+/* instances: sorted by created, oldest first.  Returns how many to create. */
 
 size_t corrald_decide_replicas(const corrald_replicas_service_t *service,
     corrald_replicas_instance_t *instances, size_t n);

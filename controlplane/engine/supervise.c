@@ -32,9 +32,10 @@
 #include "spawn.h"
 
 
-/* ms between two looks at everything */
+/* ms between two looks at everything, and between two at the lease */
 
 #define CORRALD_SUPERVISE_ALL     5000
+#define CORRALD_SUPERVISE_TICK    200
 
 /* bytes of an id whose files may have another name: 108 - 60 - 24 */
 
@@ -60,7 +61,8 @@ static void corrald_supervise_watch(corrald_kind_e kind, const char *id,
 static void corrald_supervise_each(const corrald_entry_t *entry, void *data);
 static void corrald_supervise_bus(corrald_bus_type_e type,
     const void *payload, void *data);
-static void corrald_supervise_all(void *data);
+static void corrald_supervise_tick(void *data);
+static void corrald_supervise_all(void);
 static void corrald_supervise_turn(void *data);
 static void corrald_supervise_look(corrald_service_t *s);
 static int corrald_supervise_ours(corrald_service_t *s, const json_t *doc);
@@ -84,6 +86,7 @@ static corrald_map_t       corrald_services;     /* by service_id */
 static corrald_map_t       corrald_instances;    /* by instance_id */
 static corrald_service_t  *corrald_dirty;
 static corrald_timer_t    *corrald_supervise_timer;
+static int64_t             corrald_supervise_at;     /* monotonic, 0: now */
 static int                 corrald_supervise_scheduled;
 static int                 corrald_supervise_open;
 
@@ -108,9 +111,10 @@ corrald_engine_open(char *err, size_t size)
         return -1;
     }
 
-    corrald_supervise_timer = corrald_loop_timer(CORRALD_SUPERVISE_ALL,
-                                                 CORRALD_SUPERVISE_ALL,
-                                                 corrald_supervise_all, NULL);
+    corrald_supervise_timer = corrald_loop_timer(CORRALD_SUPERVISE_TICK,
+                                                 CORRALD_SUPERVISE_TICK,
+                                                 corrald_supervise_tick,
+                                                 NULL);
     if (corrald_supervise_timer == NULL) {
         (void) snprintf(err, size, "no memory for the engine");
         return -1;
@@ -344,23 +348,39 @@ static void
 corrald_supervise_bus(corrald_bus_type_e type, const void *payload,
     void *data)
 {
-    if (corrald_supervise_active()) {
-        corrald_supervise_all(NULL);
+    corrald_supervise_at = 0;
+    corrald_supervise_tick(NULL);
+}
+
+
+/* Looks at everything when this node may act again, and then now and then. */
+
+static void
+corrald_supervise_tick(void *data)
+{
+    int64_t  now;
+
+    if (!corrald_supervise_active()) {
+        corrald_supervise_at = 0;
+        return;
+    }
+
+    now = corrald_clock_monotonic();
+
+    if (now >= corrald_supervise_at) {
+        corrald_supervise_at = now + CORRALD_SUPERVISE_ALL;
+        corrald_supervise_all();
     }
 }
 
 
 static void
-corrald_supervise_all(void *data)
+corrald_supervise_all(void)
 {
     void                *value;
     size_t               alive;
     const char          *key;
     corrald_map_iter_t   it;
-
-    if (!corrald_supervise_active()) {
-        return;
-    }
 
     corrald_map_first(&corrald_services, &it);
 

@@ -1,4 +1,6 @@
-/* links: controlplane/engine/decide_replicas.c controlplane/model/state.c controlplane/model/doc.c controlplane/base/clock.c ngx_module/common/corral_duration.c -ljansson */
+/* links: controlplane/engine/decide_replicas.c controlplane/model/state.c */
+/* links: controlplane/model/doc.c controlplane/base/clock.c */
+/* links: ngx_module/common/corral_duration.c -ljansson */
 
 /*
  * Which instances a service is to have: a small world that obeys the decisions

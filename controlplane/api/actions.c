@@ -59,7 +59,7 @@ static const corrald_actions_row_t *corrald_actions_find(corrald_rest_t *r,
 static void corrald_actions_compat(corrald_rest_t *r, const char *name);
 static corrald_actions_t *corrald_actions_make(corrald_rest_t *r,
     const corrald_actions_row_t *action, const corrald_entry_t *entry);
-static void corrald_actions_run(corrald_actions_t *a);
+static void corrald_actions_run(void *data);
 static void corrald_actions_written(const corrald_result_t *result,
     void *data);
 static void corrald_actions_batched(corrald_actions_t *a,
@@ -127,7 +127,7 @@ corrald_actions_action(corrald_rest_t *r)
 
     a = corrald_actions_make(r, action, entry);
 
-    corrald_actions_run(a);
+    corrald_store_turn(CORRALD_SERVICE, a->id, corrald_actions_run, a);
 }
 
 
@@ -192,7 +192,7 @@ corrald_actions_batch(corrald_rest_t *r)
     for (i = 0; i < n; i++) {
         a = corrald_actions_make(r, action, rows[i].data);
         a->batch = batch;
-        corrald_actions_run(a);
+        corrald_store_turn(CORRALD_SERVICE, a->id, corrald_actions_run, a);
     }
 
     free(rows);
@@ -337,7 +337,7 @@ corrald_actions_compat(corrald_rest_t *r, const char *name)
     a->compat = 1;
     a->timeout = timeout;
 
-    corrald_actions_run(a);
+    corrald_store_turn(CORRALD_SERVICE, a->id, corrald_actions_run, a);
 }
 
 
@@ -367,13 +367,15 @@ corrald_actions_make(corrald_rest_t *r, const corrald_actions_row_t *action,
 /* Writes what the action wants. */
 
 static void
-corrald_actions_run(corrald_actions_t *a)
+corrald_actions_run(void *data)
 {
     json_t                 *doc;
     corrald_op_t            op;
     corrald_result_t        result;
+    corrald_actions_t      *a;
     const corrald_entry_t  *entry;
 
+    a = data;
     entry = corrald_store_get(CORRALD_SERVICE, a->id);
 
     if (entry == NULL) {
@@ -438,7 +440,7 @@ corrald_actions_written(const corrald_result_t *result, void *data)
     if (result->result == CORRALD_CONFLICT && result->revision
         && a->tries++ < 8)
     {
-        corrald_actions_run(a);
+        corrald_store_turn(CORRALD_SERVICE, a->id, corrald_actions_run, a);
         return;
     }
 

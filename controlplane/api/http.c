@@ -581,25 +581,42 @@ corrald_http_access(void *cls, struct MHD_Connection *conn, const char *url,
 static void
 corrald_http_enter(corrald_rest_t *r, const char *method, int local)
 {
-    char        *end;
-    const char  *length;
+    const char          *text;
+    unsigned long long   length;
 
     snprintf(r->method, sizeof(r->method), "%s", method);
     r->local = local;
 
-    length = corrald_rest_header(r, "Content-Length");
+    corrald_rest_begin(r);
 
-    if (length && strtoull(length, &end, 10)
-                  > (unsigned long long) corrald_conf()->body_max)
-    {
-        corrald_rest_problem(r, CORRALD_PROBLEM_BODY_TOO_LARGE,
-                             "the body has %.20s bytes, at most %lld are read",
-                             length, (long long) corrald_conf()->body_max);
+    if (r->response) {
         return;
     }
 
-    corrald_rest_begin(r);
+    text = corrald_rest_header(r, "Content-Length");
+    length = text ? strtoull(text, NULL, 10) : 0;
+
+    if (length <= (unsigned long long) corrald_conf()->body_max) {
+        return;
+    }
+
+    /*
+     * A body of moderate size is read and dropped: who sends it all before he
+     * reads would see a broken connection instead of the answer.
+     */
+
+    if (length <= CORRALD_HTTP_DROP
+        && corrald_rest_header(r, "Expect") == NULL)
+    {
+        r->too_large = 1;
+        return;
+    }
+
+    corrald_rest_problem(r, CORRALD_PROBLEM_BODY_TOO_LARGE, "the body has "
+                         "%.20s bytes, at most %lld are read", text,
+                         (long long) corrald_conf()->body_max);
 }
+
 
 
 static enum MHD_Result

@@ -63,7 +63,7 @@ static int corrald_services_labels(const json_t *doc, const json_t *labels);
 static void corrald_services_insert(corrald_rest_t *r, unsigned flags);
 static void corrald_services_change(corrald_rest_t *r,
     corrald_services_mode_e mode);
-static void corrald_services_try(corrald_services_change_t *c);
+static void corrald_services_try(void *data);
 static json_t *corrald_services_wanted(corrald_services_change_t *c,
     const corrald_entry_t *entry);
 static void corrald_services_changed(const corrald_result_t *result,
@@ -674,21 +674,25 @@ corrald_services_change(corrald_rest_t *r, corrald_services_mode_e mode)
     c->status = 200;
     snprintf(c->id, sizeof(c->id), "%s", entry->id);
 
-    corrald_services_try(c);
+    /* requests for one service take turns */
+
+    corrald_store_turn(CORRALD_SERVICE, c->id, corrald_services_try, c);
 }
 
 
 /* One try against the newest document. */
 
 static void
-corrald_services_try(corrald_services_change_t *c)
+corrald_services_try(void *data)
 {
-    int                     dry_run;
-    json_t                 *wanted, *view, *instances;
-    corrald_op_t            op;
-    corrald_rest_t         *r;
-    const corrald_entry_t  *entry;
+    int                         dry_run;
+    json_t                     *wanted, *view, *instances;
+    corrald_op_t                op;
+    corrald_rest_t             *r;
+    const corrald_entry_t      *entry;
+    corrald_services_change_t  *c;
 
+    c = data;
     r = c->r;
     entry = corrald_store_get(CORRALD_SERVICE, c->id);
 
@@ -861,7 +865,7 @@ corrald_services_changed(const corrald_result_t *result, void *data)
     {
         /* another writer was faster: If-Match is asked again */
 
-        corrald_services_try(c);
+        corrald_store_turn(CORRALD_SERVICE, c->id, corrald_services_try, c);
         return;
     }
 

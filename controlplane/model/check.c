@@ -413,15 +413,15 @@ corrald_check_member(corrald_check_t *c, corrald_kind_e kind, json_t *in,
     was = json_object_get(current, name);
 
     if (!(f->owner & owners)) {
-        if ((was && json_equal(was, value)) || (flags & CORRALD_CHECK_COMPAT))
-        {
-            if (was == NULL || !json_equal(was, value)) {
-                corrald_check_ignore(c, in, name);
 
-            } else {
-                json_object_del(in, name);
-            }
+        /* what was read may come back as it was */
 
+        if (was && json_equal(was, value)) {
+            return 0;
+        }
+
+        if (flags & CORRALD_CHECK_COMPAT) {
+            corrald_check_ignore(c, in, name);
             return 0;
         }
 

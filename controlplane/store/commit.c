@@ -64,6 +64,7 @@ typedef struct {
     void                  *data;
     int                    tries;
 
+    int                    held;     /* its documents are under way */
     json_t                *events;   /* array of [type, kind, id, data] */
     corrald_result_e       result;
     int64_t                revision;
@@ -72,6 +73,25 @@ typedef struct {
 } corrald_commit_t;
 
 
+/* Who waits for the commits under way on one document. */
+
+typedef struct corrald_commit_wait_s  corrald_commit_wait_t;
+
+struct corrald_commit_wait_s {
+    corrald_commit_wait_t   *next;
+    void                   (*handler)(void *data);
+    void                    *data;
+};
+
+typedef struct {
+    size_t                   commits;    /* under way */
+    corrald_commit_wait_t   *first;
+    corrald_commit_wait_t  **last;
+    char                     key[CORRALD_KEY_SIZE];
+} corrald_commit_lane_t;
+
+
+static void corrald_commit_begin(void *data);
 static void corrald_commit_run(void *data);
 static int corrald_commit_prepare(corrald_commit_t *c);
 static int corrald_commit_op(corrald_commit_t *c, corrald_commit_op_t *op);
@@ -88,6 +108,9 @@ static void corrald_commit_event(corrald_commit_t *c, const char *type,
     corrald_kind_e kind, const char *id, json_t *data);
 static void corrald_commit_statuses(corrald_commit_t *c);
 static void corrald_commit_status(corrald_commit_t *c, const char *service_id);
+static corrald_commit_lane_t *corrald_commit_lane(corrald_kind_e kind,
+    const char *id, int make);
+static void corrald_commit_hold(corrald_commit_t *c, int hold);
 static void corrald_commit_send(corrald_commit_t *c);
 static void corrald_commit_replied(const redisReply *reply, const char *err,
     void *data);
@@ -100,6 +123,11 @@ static int corrald_commit_fail(corrald_commit_t *c, corrald_result_e result,
     __attribute__((format(printf, 4, 5)));
 static void corrald_commit_end(corrald_commit_t *c);
 static void corrald_commit_reset(corrald_commit_t *c);
+
+
+/* documents with a commit under way, or with somebody who waits for his turn */
+
+static corrald_map_t  corrald_commit_lanes;
 
 
 void
@@ -134,9 +162,37 @@ corrald_store_commit(const corrald_op_t *ops, size_t n, unsigned flags,
         snprintf(c->ops[i].id, sizeof(c->ops[i].id), "%s", ops[i].id);
     }
 
-    /* sent at once, so that commits reach Redis in their order */
+    corrald_commit_begin(c);
+}
 
-    corrald_commit_run(c);
+
+void
+corrald_store_turn(corrald_kind_e kind, const char *id,
+    void (*handler)(void *data), void *data)
+{
+    corrald_commit_lane_t  *lane;
+    corrald_commit_wait_t  *w;
+
+    lane = corrald_commit_lane(kind, id, 0);
+
+    if (lane == NULL) {
+        handler(data);
+        return;
+    }
+
+    w = malloc(sizeof(*w));
+
+    if (w == NULL) {
+        corrald_log_error("no memory for a commit");
+        abort();
+    }
+
+    w->handler = handler;
+    w->data = data;
+    w->next = NULL;
+
+    *lane->last = w;
+    lane->last = &w->next;
 }
 
 
@@ -175,6 +231,34 @@ corrald_commit_later(corrald_commit_t *c)
         corrald_log_error("no memory for a commit");
         abort();
     }
+}
+
+
+/*
+ * What can be merged into any revision waits for the commits before it: they
+ * would only be a conflict.  All others are sent at once.
+ */
+
+static void
+corrald_commit_begin(void *data)
+{
+    size_t                  i;
+    corrald_commit_t       *c;
+    corrald_commit_lane_t  *lane;
+
+    c = data;
+
+    for (i = 0; i < c->n; i++) {
+        lane = corrald_commit_lane(c->ops[i].kind, c->ops[i].id, 0);
+
+        if (lane && lane->commits && c->ops[i].expected == CORRALD_ANY) {
+            corrald_store_turn(c->ops[i].kind, c->ops[i].id,
+                               corrald_commit_begin, c);
+            return;
+        }
+    }
+
+    corrald_commit_run(c);
 }
 
 
@@ -808,10 +892,82 @@ corrald_commit_send(corrald_commit_t *c)
         }
     }
 
+    corrald_commit_hold(c, 1);
     corrald_redis_send(corrald_local.main, &a, 0, corrald_commit_replied, c);
 
     corrald_redis_args_free(&a);
     free(history);
+}
+
+
+static corrald_commit_lane_t *
+corrald_commit_lane(corrald_kind_e kind, const char *id, int make)
+{
+    char                    key[CORRALD_KEY_SIZE];
+    corrald_commit_lane_t  *lane;
+
+    snprintf(key, sizeof(key), "%s/%.64s", corrald_doc_kind(kind), id);
+    lane = corrald_map_get(&corrald_commit_lanes, key);
+
+    if (lane || !make) {
+        return lane;
+    }
+
+    lane = calloc(1, sizeof(*lane));
+
+    if (lane == NULL
+        || corrald_map_set(&corrald_commit_lanes, key, lane) != 0)
+    {
+        corrald_log_error("no memory for a commit");
+        abort();
+    }
+
+    memcpy(lane->key, key, sizeof(key));
+    lane->last = &lane->first;
+
+    return lane;
+}
+
+
+/*
+ * Marks the documents of a commit as under way, or gives them free and lets
+ * those who wait have their turn until one of them commits.
+ */
+
+static void
+corrald_commit_hold(corrald_commit_t *c, int hold)
+{
+    size_t                  i;
+    corrald_commit_lane_t  *lane;
+    corrald_commit_wait_t  *w;
+
+    if (c->held == hold) {
+        return;
+    }
+
+    c->held = hold;
+
+    for (i = 0; i < c->n; i++) {
+        lane = corrald_commit_lane(c->ops[i].kind, c->ops[i].id, 1);
+        lane->commits += hold ? 1 : (size_t) -1;
+
+        while (lane->commits == 0 && lane->first) {
+            w = lane->first;
+            lane->first = w->next;
+
+            if (lane->first == NULL) {
+                lane->last = &lane->first;
+            }
+
+            w->handler(w->data);
+            free(w);
+        }
+
+        if (lane->commits == 0) {
+            corrald_map_del(&corrald_commit_lanes, lane->key);
+            free(lane);
+        }
+    }
 }
 
 
@@ -956,6 +1112,10 @@ corrald_commit_apply(corrald_commit_t *c, int64_t revision)
 
     corrald_cache_publish();
 
+    /* the next may build on it while this one waits for the disk */
+
+    corrald_commit_hold(c, 0);
+
     /* what an operator changed must survive Redis and the power */
 
     if (durable && c->handler) {
@@ -998,6 +1158,8 @@ corrald_commit_end(corrald_commit_t *c)
 {
     size_t            i;
     corrald_result_t  result;
+
+    corrald_commit_hold(c, 0);
 
     result.result = c->result;
     result.revision = c->revision;

@@ -179,6 +179,17 @@ void corrald_store_set(corrald_kind_e kind, const char *id, json_t *doc,
     unsigned owners, unsigned flags, corrald_commit_pt handler, void *data);
 
 
+/*
+ * Calls handler when no commit of this process on that document is under way:
+ * at once, or when those before it have ended, in their order.  For callers
+ * that read a document, think, and commit with its revision: on one node they
+ * take turns, and only other nodes can be in conflict.
+ */
+
+void corrald_store_turn(corrald_kind_e kind, const char *id,
+    void (*handler)(void *data), void *data);
+
+
 /* ---- leases ---- */
 
 /*

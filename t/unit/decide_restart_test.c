@@ -1,4 +1,5 @@
-/* links: controlplane/engine/decide_restart.c controlplane/engine/decide_health.c */
+/* links: controlplane/engine/decide_restart.c */
+/* links: controlplane/engine/decide_health.c */
 
 /*
  * Restarts with a clock of our own: the delays and their bounds, the budget of
@@ -124,7 +125,7 @@ restart_test_budget(void)
     p.max_restart_count = 0;
     corrald_decide_restart_reset(&r);
     corrald_decide_restart(&r, &p, 1, 0, 0, 0, &d);
-    ok(d.crash_loop && d.delay == 60000, "no budget: the longest delay at once");
+    ok(d.crash_loop && d.delay == 60000, "no budget: the longest delay");
 
     corrald_decide_restart_free(&r);
 }

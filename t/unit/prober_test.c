@@ -1,4 +1,8 @@
-/* links: controlplane/engine/prober.c controlplane/engine/answer.c controlplane/engine/address.c controlplane/base/loop.c controlplane/base/log.c controlplane/base/buf.c controlplane/base/clock.c controlplane/base/crypt.c controlplane/base/wire.c -luv -lmicrohttpd -lcrypto */
+/* links: controlplane/engine/prober.c controlplane/engine/answer.c */
+/* links: controlplane/engine/address.c controlplane/base/loop.c */
+/* links: controlplane/base/log.c controlplane/base/buf.c */
+/* links: controlplane/base/clock.c controlplane/base/crypt.c */
+/* links: controlplane/base/wire.c -luv -lmicrohttpd -lcrypto */
 
 /*
  * Probes against servers that answer, answer wrongly, are silent, close or

@@ -272,7 +272,6 @@ corrald_start(char *err, size_t size)
     if (corrald_bus_on(CORRALD_BUS_STORE, corrald_ready, NULL) != 0
         || corrald_bus_on(CORRALD_BUS_FENCED, corrald_fenced, NULL) != 0
         || corrald_operations_open() != 0
-        || corrald_services_open() != 0
         || corrald_events_open() != 0
         || corrald_stream_open() != 0)
     {

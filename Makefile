@@ -32,16 +32,18 @@ INCS := -I ngx_module/common -I ngx_module -I controlplane -I $(B)/gen
 MODULE := $(wildcard ngx_module/*.c ngx_module/common/*.c)
 COMMON := $(wildcard ngx_module/common/*.c)
 BASE := $(wildcard controlplane/base/*.c)
-LAYERS := $(foreach d,base model store engine api,$(wildcard controlplane/$d/*.c))
-CORRALD := $(if $(wildcard controlplane/corrald.c),controlplane/corrald.c $(LAYERS))
+LAYERS := base model store engine api
+CORRALD := $(wildcard controlplane/corrald.c \
+                      $(LAYERS:%=controlplane/%/*.c))
 CTL := $(wildcard controlplane/ctl/*.c)
 SHIM := $(wildcard controlplane/shim/*.c)
 
 LUA := $(wildcard controlplane/store/*.lua)
-ASSETS := $(wildcard docs/openapi.json docs/openapi.yaml controlplane/api/*.html)
+ASSETS := $(wildcard docs/openapi.json controlplane/api/*.html)
 
 UNIT := $(wildcard t/unit/*_test.c)
 FUZZ := $(wildcard t/fuzz/*_fuzz.c)
+BENCH := $(wildcard t/bench/*_bench.c)
 
 o = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
@@ -50,16 +52,21 @@ EMBEDDED := $(patsubst %,$(B)/gen/%.o,$(notdir $(LUA) $(ASSETS)))
 CORRALD_PKGS := libuv libmicrohttpd jansson hiredis yaml-0.1 libcrypto libcap-ng
 CTL_PKGS := jansson libcrypto
 
+ifeq ($(wildcard controlplane/corrald.c),)
+CORRALD :=
+endif
+
 PROGRAMS := $(if $(CORRALD),$(B)/corrald) $(if $(CTL),$(B)/corral) \
             $(if $(SHIM),$(B)/corral-shim)
 UNIT_BIN := $(patsubst t/unit/%.c,$(B)/unit/%,$(UNIT))
 FUZZ_BIN := $(patsubst t/fuzz/%.c,$(B)/unit/%,$(FUZZ))
+BENCH_BIN := $(patsubst t/bench/%.c,$(B)/bench/%,$(BENCH))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help build module daemons test unit check fuzz bench check-nginx clean \
-        FORCE
+.PHONY: help build module daemons test unit check docs fuzz bench check-nginx \
+        clean FORCE
 
 
 help: ## this list
@@ -77,7 +84,7 @@ build: module daemons ## the module and the programs, into build/KIND
 # nginx and its module.  configure runs anew only when the set of files, config
 # or the flags have changed; what is out of date is nginx's Makefile's affair.
 
-NGX := $(B)/nginx.d
+NGX := $(B)/tree
 
 $(B)/sources: FORCE
 	@mkdir -p $(B)
@@ -87,8 +94,8 @@ $(B)/sources: FORCE
 	       > $@
 
 $(NGX)/objs/Makefile: $(B)/sources config auto/deps auto/nginx auto/kinds \
-                      auto/lockcheck.c
-	auto/nginx $(NGX) $(KIND) $(CC) $(NGINX)
+                      $(wildcard auto/*.c)
+	auto/nginx $(B) $(KIND) $(CC) $(NGINX)
 	@touch $@
 
 ifneq ($(MODULE),)
@@ -97,10 +104,6 @@ module: $(NGX)/objs/Makefile
 	@$(MAKE) --no-print-directory -C $(NGX) -f objs/Makefile modules
 	@auto/install-if $(NGX)/objs/ngx_http_corral_module.so \
 	    $(B)/ngx_http_corral_module.so
-ifneq ($(KIND)$(NGINX),release)
-	@$(MAKE) --no-print-directory -C $(NGX) -f objs/Makefile binary
-	@auto/install-if $(NGX)/objs/nginx $(B)/nginx
-endif
 
 else
 
@@ -170,9 +173,11 @@ $(B)/gen/%.o: $(B)/gen/%.c $(B)/flags | $(B)/gen/corrald_embed.h
 links = $(shell sed -n '1,20s|.*links: *\(.*[^ ]\) *\*/.*|\1|p' $(1))
 linked = $(patsubst %.c,$(B)/obj/%.o,$(call links,$(1)))
 
+# $(1) a source of t/FOLDER, $(2) the folder in build/, $(3) further objects
+
 define program
-$(B)/unit/$(notdir $(1:.c=)): $(B)/obj/$(1:.c=.o) \
-        $(filter %.o,$(call linked,$(1))) $(2)
+$(B)/$(2)/$(notdir $(1:.c=)): $(B)/obj/$(1:.c=.o) \
+        $(filter %.o,$(call linked,$(1))) $(3)
 	@mkdir -p $$(@D)
 	$$(CC) $$(LDFLAGS) -o $$@ $$(filter %.o,$$^) \
 	    $(filter-out %.o,$(call linked,$(1))) -lm -lpthread
@@ -180,12 +185,12 @@ endef
 
 # without libFuzzer a fuzzer gets a main() that runs it over its known inputs
 
-$(foreach f,$(UNIT),$(eval $(call program,$(f))))
-$(foreach f,$(FUZZ),$(eval $(call program,$(f),$(B)/obj/t/fuzz/main.o)))
+$(foreach f,$(UNIT),$(eval $(call program,$(f),unit)))
+$(foreach f,$(FUZZ),$(eval $(call program,$(f),unit,$(B)/obj/t/fuzz/main.o)))
+$(foreach f,$(BENCH),$(eval $(call program,$(f),bench)))
 
 PROVE = CORRAL_ROOT=$(ROOT) CORRAL_KIND=$(KIND) CORRAL_BUILD=$(ROOT)/$(B) \
         CC=$(CC) \
-        ASAN_OPTIONS=detect_odr_violation=0:detect_leaks=0:abort_on_error=0 \
         UBSAN_OPTIONS=print_stacktrace=1 \
         prove -I t/lib --timer
 
@@ -198,26 +203,31 @@ unit: $(UNIT_BIN) $(FUZZ_BIN) ## the C unit tests and the fuzzers' known inputs
 fuzz: ## each fuzzer for SECONDS=60, with clang
 	@auto/fuzz $(SECONDS) $(notdir $(FUZZ:.c=))
 
-bench: ## the measurements in t/bench, with KIND=release
-	@$(MAKE) --no-print-directory build
-	@for f in $(wildcard t/bench/*.pl); do \
+bench: build $(BENCH_BIN) ## the measurements of t/bench, one after another
+	@for f in $(BENCH_BIN) $(wildcard t/bench/*.pl); do \
 	    echo "== $$f"; \
-	    CORRAL_ROOT=$(ROOT) CORRAL_BUILD=$(ROOT)/$(B) perl -I t/lib $$f \
-	        || exit 1; \
+	    case $$f in \
+	        *.pl) CORRAL_ROOT=$(ROOT) CORRAL_KIND=$(KIND) \
+	              CORRAL_BUILD=$(ROOT)/$(B) perl -I t/lib $$f ;; \
+	        *)    $$f ;; \
+	    esac || exit 1; \
 	done
 
 
 check: ## layout, layers, documents, shell scripts; needs no build
-	@auto/check
+	@auto/check && echo "check: no findings"
+
+docs: ## writes the tables of docs/schema.md
+	auto/schema --write
 
 check-nginx: ## builds against Debian's newer nginx (NGINX=trixie, sid)
-	@for suite in trixie sid; do \
+	@failed=; for suite in trixie sid; do \
 	    echo "== nginx of $$suite"; \
-	    $(MAKE) --no-print-directory NGINX=$$suite KIND=asan build || exit 1; \
-	    test ! -f t/walk_request.t \
-	        || $(MAKE) --no-print-directory NGINX=$$suite KIND=asan \
-	               TESTS=t/walk_request.t test || exit 1; \
-	done
+	    $(MAKE) --no-print-directory NGINX=$$suite KIND=asan \
+	        $(if $(wildcard t/walk_request.t),TESTS=t/walk_request.t test,build) \
+	        || failed="$$failed $$suite"; \
+	done; \
+	test -z "$$failed" || { echo "check-nginx: failed with$$failed"; exit 1; }
 
 clean: ## removes build/
 	rm -rf build

@@ -13,8 +13,8 @@
  * copies of the functions and of the depth below.
  *
  * It does not see which mutex is held, only that one is: the module has one
- * (see ngx_module/ngx_http_corral_table.c).  Spin locks and rwlocks of other
- * modules of nginx are not followed.
+ * (see ngx_module/ngx_http_corral_table.c).  A test leaves accept_mutex off, as
+ * it is by default, or a worker that holds it would hide a missing lock.
  */
 
 

@@ -1,8 +1,8 @@
 
 /*
  * Picking one of n instances: structures that are built once for a set of
- * weights and never change, and one function per method that picks in O(1)
- * (hash: O(1) expected above 32 instances).  See corral_balance.c.
+ * weights and never change, and one function per method that picks in O(1),
+ * above 64 (least_conn) or 256 (hash) instances.  See corral_balance.c.
  */
 
 
@@ -27,7 +27,7 @@
 #define CORRAL_BALANCE_WEIGHT_MAX   65535
 #define CORRAL_BALANCE_DRAWS        8            /* before the scan */
 #define CORRAL_BALANCE_EXACT        64           /* least_conn looks at all */
-#define CORRAL_BALANCE_RENDEZVOUS   32           /* hash without a ring */
+#define CORRAL_BALANCE_RENDEZVOUS   256          /* hash without a ring */
 #define CORRAL_BALANCE_SLOTS        4096         /* of a schedule, or 4 n */
 #define CORRAL_BALANCE_POINTS       65536        /* of a ring, or n */
 

@@ -17,7 +17,7 @@
 
 #define CORRAL_DECODE_UNSET     (-1)    /* integer or duration that is null */
 #define CORRAL_DECODE_ERROR     512     /* a size that fits any error */
-#define CORRAL_DECODE_HEAD_MAX  256     /* first line of an image, newline too */
+#define CORRAL_DECODE_HEAD_MAX  256     /* first line of an image, with \n */
 
 
 /* len bytes and a NUL, which is not counted; same layout as ngx_str_t */
@@ -135,6 +135,7 @@ typedef struct {
     const char     *end;
     const char     *checked;
     uint64_t        lines;              /* seen by the check so far */
+    int             open;               /* a line of them is not ended yet */
     int64_t         want_lines;         /* -1: not said */
     int64_t         want_crc32;         /* -1: not said */
     uint32_t        crc32;

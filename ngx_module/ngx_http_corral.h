@@ -15,8 +15,9 @@
 
 #include <corral_schema.h>
 
-#include "ngx_http_corral_table.h"
+#include "ngx_http_corral_redis.h"
 #include "ngx_http_corral_registry.h"
+#include "ngx_http_corral_table.h"
 
 
 #define NGX_HTTP_CORRAL_VERSION  "0.1.0"
@@ -53,30 +54,45 @@ typedef struct {
                                                as the client encoded it */
     ngx_str_t                    unparsed_uri;   /* the client's, for logs */
     ngx_str_t                    session;   /* session id, or empty */
+    ngx_str_t                    upstream_host;  /* Host for the agent */
 
     /* step 4, wait: reserves; step 5, upstream: replaces it on a retry */
     ngx_http_corral_instance_t   instance;  /* a copy; id is empty: none yet */
     ngx_uint_t                   method;    /* ngx_http_corral_method_e */
     ngx_http_corral_hold_t       hold;
-    uint32_t                     tried[NGX_HTTP_CORRAL_MAX_TRIES];
-    ngx_uint_t                   ntried;    /* slots tried so far */
+    uint64_t                     tried[NGX_HTTP_CORRAL_MAX_TRIES];
+    ngx_uint_t                   ntried;    /* keys of instances tried */
 
-    unsigned                     enabled:1;      /* Corral serves this one */
-    unsigned                     half_open:1;    /* instance is on trial */
+    /* step 5, upstream */
+    ngx_http_request_t          *request;
+    ngx_http_upstream_srv_conf_t *upstream;
+
+    unsigned                     identified:1;   /* step 1 is done */
+    unsigned                     routed:1;       /* step 2 is done */
+    unsigned                     taken:1;        /* peer.get used instance */
     unsigned                     reported:1;     /* result of try was told */
-    unsigned                     counted:1;      /* in requests_total */
 } ngx_http_corral_ctx_t;
 
 
 typedef struct {
     ngx_shm_zone_t              *zone;
     ngx_str_t                    redis;     /* url, "" if not configured */
+    ngx_http_corral_redis_addr_t redis_addr;
     ngx_str_t                    state_file;
     ngx_str_t                    cluster;
     ngx_str_t                    node;
     ngx_str_t                    gateway;
-    ngx_flag_t                   used;      /* any corral_* in a location */
+    ngx_str_t                    used;      /* directive that needs a zone */
+    ngx_http_upstream_srv_conf_t *upstream; /* the first block with "corral" */
+    ngx_uint_t                   methods;   /* bits of ..._method_e in use */
 } ngx_http_corral_main_conf_t;
+
+
+/* Is this location Corral's?  Set by the directives of the route step. */
+
+typedef struct {
+    ngx_flag_t                   enabled;
+} ngx_http_corral_loc_conf_t;
 
 
 ngx_http_corral_main_conf_t *ngx_http_corral_get_main_conf(ngx_cycle_t *cycle);
@@ -92,6 +108,18 @@ ngx_http_corral_ctx_t *ngx_http_corral_find_ctx(ngx_http_request_t *r);
 
 /* 1 if all cleanups of r->pool are Corral's own */
 ngx_uint_t ngx_http_corral_only_own_cleanups(ngx_http_request_t *r);
+
+/*
+ * Sets a header of the request for the agent: replaces the client's, or adds
+ * it.  The name is in lower case.  Returns NGX_OK, NGX_ERROR, or NGX_DECLINED
+ * if the value holds a control character: then nothing was changed.
+ */
+ngx_int_t ngx_http_corral_set_header(ngx_http_request_t *r, ngx_str_t *name,
+    ngx_str_t *value);
+
+/* Finds a header of the request by its name in lower case; NULL if none. */
+ngx_table_elt_t *ngx_http_corral_get_header(ngx_http_request_t *r,
+    ngx_str_t *name);
 
 /*
  * Answers with a problem document (RFC 9457): status, code (a stable word) and
@@ -116,16 +144,23 @@ ngx_int_t ngx_http_corral_metrics_log_handler(ngx_http_request_t *r);
 /*
  * The upstream step for the steps around it.
  *
+ * init_peer prepares r->upstream->peer: its data is the context.  The relay
+ * calls it instead of peer.init, so that "keepalive" never lends it a
+ * connection.
+ *
  * pick looks up the service in the current generation, chooses an instance
- * that was not tried, reserves it, and sets ctx->instance and ctx->hold.  NGX_OK, or NGX_BUSY if there is none.
+ * that was not tried, reserves it, and sets ctx->instance and ctx->hold.
+ * NGX_OK, or NGX_BUSY if there is none.
  *
  * report tells passive health how the try of ctx->instance ended.  hard: the
  * connection was refused or reset.
  *
  * is_corral says whether an upstream block has the directive "corral".
  */
+ngx_int_t ngx_http_corral_upstream_init_peer(ngx_http_request_t *r,
+    ngx_http_upstream_srv_conf_t *uscf);
 ngx_int_t ngx_http_corral_upstream_pick(ngx_http_request_t *r,
-    ngx_http_corral_ctx_t *ctx);
+    ngx_http_corral_ctx_t *ctx, ngx_http_upstream_srv_conf_t *uscf);
 void ngx_http_corral_upstream_report(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_uint_t ok, ngx_uint_t hard);
 ngx_uint_t ngx_http_corral_upstream_is_corral(

@@ -14,6 +14,7 @@
 
 #include <corral_balance.h>
 #include <corral_decode.h>
+#include <corral_schema.h>
 
 #include "ngx_http_corral_table.h"
 
@@ -24,15 +25,15 @@ typedef enum {
 } ngx_http_corral_kind_e;
 
 
-/* An instance a service may pick.  Immutable; lives as long as its service. */
+/* An instance that a service may pick.  Lives as long as its service. */
 
 typedef struct {
     ngx_str_t                  id;
     ngx_str_t                  name;        /* address as $upstream_addr */
     struct sockaddr           *sockaddr;
     socklen_t                  socklen;
-    uint32_t                   incarnation;
     uint32_t                   weight;
+    uint64_t                   key;         /* hash of the id */
     ngx_http_corral_slot_t     ref;
 } ngx_http_corral_instance_t;
 
@@ -58,28 +59,29 @@ typedef struct {
 
 
 /*
- * A service of one generation.  Immutable but for the cursor.  Nobody keeps a
- * pointer beyond the current event: what a request needs later is copied, so
- * that long connections never pin an old generation.
+ * A service of one generation, immutable.  Nobody keeps a pointer beyond the
+ * current event: what a request needs later is copied, so that long
+ * connections never pin an old generation.
  */
 
-typedef struct ngx_http_corral_service_s  ngx_http_corral_service_t;
-
-struct ngx_http_corral_service_s {
+typedef struct {
     ngx_str_t                    id;
     ngx_str_t                    name;
-    corral_service_t             conf;      /* the document, decoded */
+    ngx_str_t                    upstream_host;
+    ngx_str_t                    hash_key;
+    ngx_uint_t                   protocol;  /* corral_protocol_e */
+    ngx_uint_t                   desired;   /* corral_desired_e */
+    ngx_uint_t                   balance_method;     /* corral_method_e */
+    uint32_t                     max_sessions;
+    ngx_http_corral_terms_t      terms;
 
-    ngx_http_corral_instance_t  *instances; /* eligible ones, best health */
+    ngx_http_corral_instance_t  *instances; /* eligible, of the best health */
     uint32_t                     n;
     uint32_t                     total;     /* of any state */
-    corral_balance_t            *balance;   /* built for conf.balance */
-    ngx_uint_t                   method;    /* ngx_http_corral_method_e */
-    uint32_t                     cursor;    /* of round robin */
+    corral_balance_t            *balance;   /* over instances */
 
-    ngx_http_corral_terms_t      terms;
     ngx_pool_t                  *pool;
-};
+} ngx_http_corral_service_t;
 
 
 /* Registry numbers of this worker, for leases, metrics and status. */
@@ -94,8 +96,13 @@ typedef struct {
 } ngx_http_corral_registry_info_t;
 
 
-ngx_int_t ngx_http_corral_registry_init(ngx_cycle_t *cycle);
+/* methods: bits of ngx_http_corral_method_e that upstream blocks use */
+ngx_int_t ngx_http_corral_registry_init(ngx_cycle_t *cycle,
+    ngx_uint_t methods);
 ngx_http_corral_registry_info_t *ngx_http_corral_registry_info(void);
+
+/* Twice a second: tells the table which slots this worker still uses. */
+void ngx_http_corral_registry_tick(void);
 
 /*
  * Finds a service by name, then by id.  The pointer is valid until control
@@ -103,11 +110,34 @@ ngx_http_corral_registry_info_t *ngx_http_corral_registry_info(void);
  */
 ngx_http_corral_service_t *ngx_http_corral_registry_find(ngx_str_t *name);
 
+/* 1 if a hash key has a known form, see hash_key in corral_schema.h */
+ngx_uint_t ngx_http_corral_registry_hash_key(ngx_str_t *key);
+
+/* An instance in any state, for metrics and status. */
+
+typedef struct {
+    ngx_str_t                  id;
+    ngx_str_t                  address;
+    uint32_t                   incarnation;
+    uint32_t                   weight;
+    ngx_uint_t                 state;       /* corral_state_e */
+    ngx_uint_t                 health;      /* corral_health_e */
+    ngx_http_corral_slot_t     ref;
+} ngx_http_corral_registry_instance_t;
+
+
 /* Calls cb for each service of the current generation, in no order. */
 typedef void (*ngx_http_corral_registry_walk_pt)(
     ngx_http_corral_service_t *service, void *data);
 void ngx_http_corral_registry_walk(ngx_http_corral_registry_walk_pt cb,
     void *data);
+
+/* Calls cb for each instance of a service, in no order. */
+typedef void (*ngx_http_corral_registry_instance_pt)(
+    ngx_http_corral_registry_instance_t *instance, void *data);
+void ngx_http_corral_registry_walk_instances(
+    ngx_http_corral_service_t *service,
+    ngx_http_corral_registry_instance_pt cb, void *data);
 
 /*
  * An update: begin, then put and del in any number and over any number of

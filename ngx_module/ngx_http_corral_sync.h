@@ -29,6 +29,12 @@ typedef struct {
  */
 ngx_int_t ngx_http_corral_sync_init(ngx_cycle_t *cycle);
 
+/*
+ * Called at the end of the worker, before the table is detached: closes the
+ * connections to Redis, takes the lease back if that can be done at once.
+ */
+void ngx_http_corral_sync_exit(ngx_cycle_t *cycle);
+
 ngx_http_corral_sync_info_t *ngx_http_corral_sync_info(void);
 
 /* A pair was opened or closed: the list is published soon. */

@@ -43,24 +43,24 @@ typedef struct {
 
 /*
  * Totals of a slot: raised by any process, never lowered while the slot
- * lives.  X(field, metric suffix)
+ * lives.  X(field, text)
  */
 
 #define NGX_HTTP_CORRAL_TOTALS(X)                                             \
-    X(connections,    "connections_total")                                    \
-    X(requests,       "requests_total")                                       \
-    X(failures,       "failures_total")                                       \
-    X(retries,        "retries_total")                                        \
-    X(rejected,       "rejected_total")                                       \
-    X(ejections,      "ejections_total")                                      \
-    X(messages_in,    "messages_received_total")                              \
-    X(messages_out,   "messages_sent_total")                                  \
-    X(bytes_in,       "received_bytes_total")                                 \
-    X(bytes_out,      "sent_bytes_total")                                     \
-    X(closes_normal,  "closes_normal_total")                                  \
-    X(closes_other,   "closes_other_total")
+    X(connections,    "WebSockets opened")                                    \
+    X(requests,       "requests, WebSocket handshakes included")              \
+    X(failures,       "tries that failed")                                    \
+    X(retries,        "tries on another instance")                            \
+    X(rejected,       "requests refused for want of an instance")             \
+    X(ejections,      "times an instance was ejected")                        \
+    X(messages_in,    "WebSocket messages from clients")                      \
+    X(messages_out,   "WebSocket messages to clients")                        \
+    X(bytes_in,       "WebSocket bytes from clients, framing included")       \
+    X(bytes_out,      "WebSocket bytes to clients, framing included")         \
+    X(closes_normal,  "WebSockets that ended with close code 1000 or 1001")   \
+    X(closes_other,   "WebSockets that ended in any other way")
 
-#define ngx_http_corral_total_field(field, suffix)  uint64_t  field;
+#define ngx_http_corral_total_field(field, text)  uint64_t  field;
 
 typedef struct {
     NGX_HTTP_CORRAL_TOTALS(ngx_http_corral_total_field)
@@ -134,6 +134,9 @@ void ngx_http_corral_table_release(ngx_http_corral_hold_t *hold);
 void ngx_http_corral_table_move(ngx_http_corral_hold_t *to,
     ngx_http_corral_hold_t *from);
 
+/* The place in the round of a service, for all processes: atomic. */
+uint32_t *ngx_http_corral_table_cursor(ngx_http_corral_slot_t ref);
+
 /* active plus reserved over all live processes of this zone */
 uint32_t ngx_http_corral_table_load(ngx_http_corral_slot_t ref);
 
@@ -176,7 +179,7 @@ ngx_uint_t ngx_http_corral_table_process(ngx_uint_t i,
     ngx_http_corral_process_view_t *view);
 
 /* The nonce of the zone, 16 hexadecimal digits: changes when it is made anew */
-ngx_str_t *ngx_http_corral_table_nonce(void);
+void ngx_http_corral_table_nonce(ngx_str_t *nonce);
 
 /*
  * The registry image (see docs/schema.md).  Two buffers: a reader copies the

@@ -1,0 +1,174 @@
+
+/*
+ * The rows of corral_schema.h as tables, and which member of which struct each
+ * row with CORRAL_G fills.  A field with that flag and no member, a member
+ * without the flag, and a member of the wrong type do not compile.
+ *
+ * Constant data, and reading the words of an enumeration.
+ */
+
+
+#include "corral_decode_fields.h"
+
+#include <string.h>
+
+#include <corral_schema.h>
+
+#include "corral_decode.h"
+
+
+/* rows, and for each field its number, flags, and type of member */
+
+#define X(name, type, owner, flags, min, max, values, preset, text)           \
+    { #name, CORRAL_DECODE_##type, flags, min, max, values, preset },
+
+static const corral_decode_row_t  corral_decode_service_rows[] = {
+    CORRAL_SERVICE_FIELDS(X)
+};
+
+static const corral_decode_row_t  corral_decode_instance_rows[] = {
+    CORRAL_INSTANCE_FIELDS(X)
+};
+
+#undef X
+
+#define X(name, type, owner, flags, min, max, values, preset, text)           \
+    CORRAL_DECODE_ROW_service_##name,
+
+enum { CORRAL_SERVICE_FIELDS(X) };
+
+#undef X
+
+#define X(name, type, owner, flags, min, max, values, preset, text)           \
+    CORRAL_DECODE_ROW_instance_##name,
+
+enum { CORRAL_INSTANCE_FIELDS(X) };
+
+#undef X
+
+#define X(name, type, owner, flags, min, max, values, preset, text)           \
+    CORRAL_DECODE_FLAGS_service_##name = (flags),                             \
+    CORRAL_DECODE_TYPE_service_##name = CORRAL_DECODE_##type,
+
+enum { CORRAL_SERVICE_FIELDS(X) CORRAL_DECODE_END_service };
+
+#undef X
+
+#define X(name, type, owner, flags, min, max, values, preset, text)           \
+    CORRAL_DECODE_FLAGS_instance_##name = (flags),                            \
+    CORRAL_DECODE_TYPE_instance_##name = CORRAL_DECODE_##type,
+
+enum { CORRAL_INSTANCE_FIELDS(X) CORRAL_DECODE_END_instance };
+
+#undef X
+
+
+/* does the member of the struct fit the type of the row? */
+
+#define corral_decode_is(type, other)  ((int) (type) == (int) (other))
+
+#define corral_decode_fits(type, member)                                      \
+    _Generic((member),                                                        \
+        corral_str_t:  corral_decode_is(type, CORRAL_DECODE_string)           \
+                       || corral_decode_is(type, CORRAL_DECODE_name),         \
+        corral_strs_t: corral_decode_is(type, CORRAL_DECODE_strings),         \
+        int64_t:       corral_decode_is(type, CORRAL_DECODE_integer)          \
+                       || corral_decode_is(type, CORRAL_DECODE_boolean)       \
+                       || corral_decode_is(type, CORRAL_DECODE_duration)      \
+                       || corral_decode_is(type, CORRAL_DECODE_enumerate))
+
+/* does not compile for a field without CORRAL_G or with a wrong type */
+
+#define corral_decode_member(kind, field)                                     \
+    { CORRAL_DECODE_ROW_##kind##_##field,                                     \
+      offsetof(corral_##kind##_t, field)                                      \
+      + 0 * sizeof(char[                                                      \
+            (CORRAL_DECODE_FLAGS_##kind##_##field & CORRAL_G)                 \
+            && corral_decode_fits(CORRAL_DECODE_TYPE_##kind##_##field,        \
+                                  ((corral_##kind##_t *) NULL)->field)        \
+            ? 1 : -1]) }
+
+
+static const corral_decode_member_t  corral_decode_service_members[] = {
+    corral_decode_member(service, service_id),
+    corral_decode_member(service, name),
+    corral_decode_member(service, tags),
+    corral_decode_member(service, desired),
+    corral_decode_member(service, protocol),
+    corral_decode_member(service, upstream_host),
+    corral_decode_member(service, balance),
+    corral_decode_member(service, hash_key),
+    corral_decode_member(service, connect_timeout),
+    corral_decode_member(service, handshake_timeout),
+    corral_decode_member(service, idle_timeout),
+    corral_decode_member(service, ping_interval),
+    corral_decode_member(service, ping_timeout),
+    corral_decode_member(service, close_timeout),
+    corral_decode_member(service, max_message_size),
+    corral_decode_member(service, tries),
+    corral_decode_member(service, max_fails),
+    corral_decode_member(service, fail_timeout),
+    corral_decode_member(service, max_sessions),
+    corral_decode_member(service, drain_timeout)
+};
+
+
+static const corral_decode_member_t  corral_decode_instance_members[] = {
+    corral_decode_member(instance, instance_id),
+    corral_decode_member(instance, service_id),
+    corral_decode_member(instance, incarnation),
+    corral_decode_member(instance, node),
+    corral_decode_member(instance, address),
+    corral_decode_member(instance, weight),
+    corral_decode_member(instance, state),
+    corral_decode_member(instance, health)
+};
+
+
+#define corral_decode_count(array)  (sizeof(array) / sizeof((array)[0]))
+
+/* every field with CORRAL_G has its member */
+
+#define X(name, type, owner, flags, min, max, values, preset, text)           \
+    + (((flags) & CORRAL_G) != 0)
+
+_Static_assert(0 CORRAL_SERVICE_FIELDS(X)
+               == corral_decode_count(corral_decode_service_members),
+               "a field of services with CORRAL_G has no member");
+
+_Static_assert(0 CORRAL_INSTANCE_FIELDS(X)
+               == corral_decode_count(corral_decode_instance_members),
+               "a field of instances with CORRAL_G has no member");
+
+#undef X
+
+
+const corral_decode_kind_t  corral_decode_kinds[] = {
+    { "service", "service_id", corral_decode_service_rows,
+      corral_decode_service_members,
+      corral_decode_count(corral_decode_service_members),
+      sizeof(corral_service_t) },
+
+    { "instance", "instance_id", corral_decode_instance_rows,
+      corral_decode_instance_members,
+      corral_decode_count(corral_decode_instance_members),
+      sizeof(corral_instance_t) }
+};
+
+
+/*
+ * The next of the words between spaces, its length in *len; *words goes on
+ * behind it.  NULL and 0 at the end.
+ */
+
+const char *
+corral_decode_fields_word(const char **words, size_t *len)
+{
+    const char  *word;
+
+    word = *words + strspn(*words, " ");
+    *len = strcspn(word, " ");
+    *words = word + *len;
+
+    return *len ? word : NULL;
+}

@@ -1,0 +1,737 @@
+
+/*
+ * Step 7, metrics: counts a request when it is logged, and shows the counts:
+ * corral_metrics as Prometheus text, corral_status as JSON.
+ *
+ * Both read the registry of this worker and the slots of the zone; the counts
+ * are those of all processes that share the zone.
+ */
+
+
+#include "ngx_http_corral.h"
+#include "ngx_http_corral_relay.h"
+#include "ngx_http_corral_sync.h"
+
+
+#define NGX_HTTP_CORRAL_METRICS_BUF  16384
+
+
+typedef struct {
+    ngx_http_request_t         *r;
+    ngx_chain_t                *first;
+    ngx_chain_t               **last;
+    ngx_buf_t                  *buf;
+    off_t                       size;
+    ngx_uint_t                  failed;
+
+    ngx_uint_t                  metric;     /* row of the table at hand */
+    ngx_uint_t                  of_instance;
+    ngx_http_corral_service_t  *service;
+    ngx_uint_t                  items;      /* written in this list */
+} ngx_http_corral_metrics_out_t;
+
+
+typedef struct {
+    char                       *instance;   /* name of the metric, or NULL */
+    char                       *service;
+    size_t                      offset;     /* of ngx_http_corral_totals_t */
+    char                       *text;
+} ngx_http_corral_metrics_total_t;
+
+
+static ngx_int_t ngx_http_corral_metrics_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_http_corral_status_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_http_corral_metrics_start(ngx_http_request_t *r,
+    ngx_http_corral_metrics_out_t *out);
+static ngx_int_t ngx_http_corral_metrics_send(
+    ngx_http_corral_metrics_out_t *out, char *type, size_t len);
+static u_char *ngx_http_corral_metrics_room(
+    ngx_http_corral_metrics_out_t *out, size_t size);
+static void ngx_http_corral_metrics_print(ngx_http_corral_metrics_out_t *out,
+    const char *fmt, ...);
+static void ngx_http_corral_metrics_string(ngx_http_corral_metrics_out_t *out,
+    ngx_str_t *s);
+static void ngx_http_corral_metrics_gateway(
+    ngx_http_corral_metrics_out_t *out);
+static void ngx_http_corral_metrics_processes(
+    ngx_http_corral_metrics_out_t *out);
+static void ngx_http_corral_metrics_service(
+    ngx_http_corral_service_t *service, void *data);
+static void ngx_http_corral_metrics_instance(
+    ngx_http_corral_registry_instance_t *instance, void *data);
+static void ngx_http_corral_metrics_gauge_service(
+    ngx_http_corral_service_t *service, void *data);
+static void ngx_http_corral_metrics_gauge(
+    ngx_http_corral_registry_instance_t *instance, void *data);
+static void ngx_http_corral_status_service(
+    ngx_http_corral_service_t *service, void *data);
+static void ngx_http_corral_status_instance(
+    ngx_http_corral_registry_instance_t *instance, void *data);
+static void ngx_http_corral_status_totals(ngx_http_corral_metrics_out_t *out,
+    ngx_http_corral_totals_t *totals);
+static char *ngx_http_corral_metrics_set(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+
+static ngx_command_t  ngx_http_corral_metrics_commands[] = {
+
+    /* corral_metrics; */
+
+    { ngx_string("corral_metrics"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_corral_metrics_set,
+      0,
+      0,
+      ngx_http_corral_metrics_handler },
+
+    /* corral_status; */
+
+    { ngx_string("corral_status"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_corral_metrics_set,
+      0,
+      0,
+      ngx_http_corral_status_handler },
+
+      ngx_null_command
+};
+
+
+static ngx_http_module_t  ngx_http_corral_metrics_module_ctx = {
+    NULL,                                  /* preconfiguration */
+    NULL,                                  /* postconfiguration */
+
+    NULL,                                  /* create main configuration */
+    NULL,                                  /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    NULL,                                  /* create location configuration */
+    NULL                                   /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_http_corral_metrics_module = {
+    NGX_MODULE_V1,
+    &ngx_http_corral_metrics_module_ctx,   /* module context */
+    ngx_http_corral_metrics_commands,      /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    NULL,                                  /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    NULL,                                  /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+#define ngx_http_corral_metrics_offset(field)                                 \
+    offsetof(ngx_http_corral_totals_t, field)
+
+static ngx_http_corral_metrics_total_t  ngx_http_corral_metrics_totals[] = {
+
+    { "corral_instance_connections_total", "corral_service_connections_total",
+      ngx_http_corral_metrics_offset(connections),
+      "WebSockets opened" },
+
+    { "corral_instance_requests_total", "corral_service_requests_total",
+      ngx_http_corral_metrics_offset(requests),
+      "Requests, WebSocket handshakes included" },
+
+    { "corral_instance_failures_total", NULL,
+      ngx_http_corral_metrics_offset(failures),
+      "Tries that failed" },
+
+    { "corral_instance_ejections_total", NULL,
+      ngx_http_corral_metrics_offset(ejections),
+      "Times the instance was ejected" },
+
+    { NULL, "corral_service_retries_total",
+      ngx_http_corral_metrics_offset(retries),
+      "Tries on another instance" },
+
+    { NULL, "corral_service_rejected_total",
+      ngx_http_corral_metrics_offset(rejected),
+      "Requests refused for want of an instance" },
+
+    { "corral_instance_messages_received_total",
+      "corral_service_messages_received_total",
+      ngx_http_corral_metrics_offset(messages_in),
+      "WebSocket messages from clients" },
+
+    { "corral_instance_messages_sent_total",
+      "corral_service_messages_sent_total",
+      ngx_http_corral_metrics_offset(messages_out),
+      "WebSocket messages to clients" },
+
+    { "corral_instance_received_bytes_total",
+      "corral_service_received_bytes_total",
+      ngx_http_corral_metrics_offset(bytes_in),
+      "WebSocket bytes from clients, framing included" },
+
+    { "corral_instance_sent_bytes_total",
+      "corral_service_sent_bytes_total",
+      ngx_http_corral_metrics_offset(bytes_out),
+      "WebSocket bytes to clients, framing included" },
+
+    { NULL, "corral_service_closes_normal_total",
+      ngx_http_corral_metrics_offset(closes_normal),
+      "WebSockets that ended with close code 1000 or 1001" },
+
+    { NULL, "corral_service_closes_other_total",
+      ngx_http_corral_metrics_offset(closes_other),
+      "WebSockets that ended in any other way" },
+
+    { NULL, NULL, 0, NULL }
+};
+
+
+#define ngx_http_corral_status_state(name, text)  #name,
+
+static char  *ngx_http_corral_status_states[] = {
+    CORRAL_INSTANCE_STATES(ngx_http_corral_status_state)
+};
+
+static char  *ngx_http_corral_status_healths[] = {
+    "healthy", "degraded", "unhealthy", "unknown"
+};
+
+static char  *ngx_http_corral_status_avails[] = {
+    "available", "ejected", "half_open"
+};
+
+
+ngx_int_t
+ngx_http_corral_metrics_log_handler(ngx_http_request_t *r)
+{
+    ngx_http_corral_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_corral_module);
+
+    if (ctx == NULL || ctx->service_id.len == 0) {
+        return NGX_OK;
+    }
+
+    ngx_http_corral_table_local(ctx->terms.ref)->requests++;
+
+    if (ctx->taken) {
+        ngx_http_corral_table_local(ctx->instance.ref)->requests++;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_corral_metrics_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                         rc;
+    ngx_http_corral_metrics_out_t     out;
+    ngx_http_corral_metrics_total_t  *m;
+
+    rc = ngx_http_corral_metrics_start(r, &out);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    ngx_http_corral_metrics_gateway(&out);
+
+    ngx_http_corral_metrics_print(&out,
+        "# HELP corral_instance_active_connections WebSockets and requests "
+        "the instance holds now\n"
+        "# TYPE corral_instance_active_connections gauge\n"
+        "# HELP corral_instance_reserved_connections Picked, not yet "
+        "connected\n"
+        "# TYPE corral_instance_reserved_connections gauge\n"
+        "# HELP corral_instance_available 1, or 0 while ejected\n"
+        "# TYPE corral_instance_available gauge\n");
+
+    ngx_http_corral_registry_walk(ngx_http_corral_metrics_gauge_service, &out);
+
+    for (m = ngx_http_corral_metrics_totals; m->text; m++) {
+        out.metric = m - ngx_http_corral_metrics_totals;
+
+        if (m->service) {
+            out.of_instance = 0;
+            ngx_http_corral_metrics_print(&out,
+                                          "# HELP %s %s\n# TYPE %s counter\n",
+                                          m->service, m->text, m->service);
+            ngx_http_corral_registry_walk(ngx_http_corral_metrics_service,
+                                          &out);
+        }
+
+        if (m->instance) {
+            out.of_instance = 1;
+            ngx_http_corral_metrics_print(&out,
+                                          "# HELP %s %s\n# TYPE %s counter\n",
+                                          m->instance, m->text, m->instance);
+            ngx_http_corral_registry_walk(ngx_http_corral_metrics_service,
+                                          &out);
+        }
+    }
+
+    return ngx_http_corral_metrics_send(&out,
+                                        "text/plain; version=0.0.4", 25);
+}
+
+
+static ngx_int_t
+ngx_http_corral_status_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                         rc;
+    ngx_str_t                         nonce;
+    ngx_http_corral_sync_info_t      *sync;
+    ngx_http_corral_main_conf_t      *mcf;
+    ngx_http_corral_metrics_out_t     out;
+    ngx_http_corral_registry_info_t  *info;
+
+    rc = ngx_http_corral_metrics_start(r, &out);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    mcf = ngx_http_get_module_main_conf(r, ngx_http_corral_module);
+    info = ngx_http_corral_registry_info();
+    sync = ngx_http_corral_sync_info();
+
+    ngx_http_corral_table_nonce(&nonce);
+
+    ngx_http_corral_metrics_print(&out,
+        "{\"version\":\"%s\",\"cluster\":\"%V\",\"node\":\"%V\","
+        "\"gateway\":\"%V\",\"zone\":\"%V\",\"pid\":%P,\"epoch\":\"%s\","
+        "\"revision\":%uL,\"source\":\"%V\",\"refused\":%uD,"
+        "\"redis\":{\"configured\":%s,\"connected\":%s,\"initialised\":%s},"
+        "\"connections\":%ui,\"services\":[",
+        NGX_HTTP_CORRAL_VERSION, &mcf->cluster, &mcf->node, &mcf->gateway,
+        &nonce, ngx_pid, info->epoch, info->revision, &sync->source,
+        info->refused, sync->configured ? "true" : "false",
+        sync->connected ? "true" : "false",
+        sync->initialised ? "true" : "false",
+        ngx_http_corral_relay_count());
+
+    ngx_http_corral_registry_walk(ngx_http_corral_status_service, &out);
+
+    ngx_http_corral_metrics_print(&out, "],\"processes\":[");
+    ngx_http_corral_metrics_processes(&out);
+    ngx_http_corral_metrics_print(&out, "]}\n");
+
+    return ngx_http_corral_metrics_send(&out, "application/json", 16);
+}
+
+
+static ngx_int_t
+ngx_http_corral_metrics_start(ngx_http_request_t *r,
+    ngx_http_corral_metrics_out_t *out)
+{
+    ngx_int_t  rc;
+
+    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
+        return NGX_HTTP_NOT_ALLOWED;
+    }
+
+    rc = ngx_http_discard_request_body(r);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    /* what this worker has counted since its last tick belongs to it */
+
+    ngx_http_corral_table_flush();
+
+    ngx_memzero(out, sizeof(ngx_http_corral_metrics_out_t));
+
+    out->r = r;
+    out->last = &out->first;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_corral_metrics_send(ngx_http_corral_metrics_out_t *out, char *type,
+    size_t len)
+{
+    ngx_int_t            rc;
+    ngx_http_request_t  *r;
+
+    r = out->r;
+
+    if (out->failed || out->buf == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    out->buf->last_buf = 1;
+    out->buf->last_in_chain = 1;
+
+    r->headers_out.status = NGX_HTTP_OK;
+    r->headers_out.content_length_n = out->size;
+    r->headers_out.content_type.data = (u_char *) type;
+    r->headers_out.content_type.len = len;
+    r->headers_out.content_type_len = len;
+
+    rc = ngx_http_send_header(r);
+
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return rc;
+    }
+
+    return ngx_http_output_filter(r, out->first);
+}
+
+
+/* size bytes of room in the last buffer, or in a new one */
+
+static u_char *
+ngx_http_corral_metrics_room(ngx_http_corral_metrics_out_t *out, size_t size)
+{
+    ngx_buf_t    *b;
+    ngx_chain_t  *cl;
+
+    b = out->buf;
+
+    if (b && (size_t) (b->end - b->last) >= size) {
+        return b->last;
+    }
+
+    cl = ngx_alloc_chain_link(out->r->pool);
+    b = ngx_create_temp_buf(out->r->pool,
+                            ngx_max(size, NGX_HTTP_CORRAL_METRICS_BUF));
+
+    if (cl == NULL || b == NULL) {
+        out->failed = 1;
+        return NULL;
+    }
+
+    cl->buf = b;
+    cl->next = NULL;
+
+    *out->last = cl;
+    out->last = &cl->next;
+    out->buf = b;
+
+    return b->last;
+}
+
+
+/* at most 2,048 bytes a call: fixed words, names of 64 bytes and numbers */
+
+static void
+ngx_http_corral_metrics_print(ngx_http_corral_metrics_out_t *out,
+    const char *fmt, ...)
+{
+    u_char   *p, *last;
+    va_list   args;
+
+    p = ngx_http_corral_metrics_room(out, 2048);
+    if (p == NULL) {
+        return;
+    }
+
+    va_start(args, fmt);
+    last = ngx_vslprintf(p, out->buf->end, fmt, args);
+    va_end(args);
+
+    out->size += last - p;
+    out->buf->last = last;
+}
+
+
+static void
+ngx_http_corral_metrics_string(ngx_http_corral_metrics_out_t *out,
+    ngx_str_t *s)
+{
+    u_char  *p, *last;
+    size_t   size;
+
+    size = s->len + ngx_escape_json(NULL, s->data, s->len) + 2;
+
+    p = ngx_http_corral_metrics_room(out, size);
+    if (p == NULL) {
+        return;
+    }
+
+    last = p;
+    *last++ = '"';
+    last = (u_char *) ngx_escape_json(last, s->data, s->len);
+    *last++ = '"';
+
+    out->size += last - p;
+    out->buf->last = last;
+}
+
+
+static void
+ngx_http_corral_metrics_gateway(ngx_http_corral_metrics_out_t *out)
+{
+    ngx_uint_t                        i, serving, exiting;
+    ngx_http_corral_sync_info_t      *sync;
+    ngx_http_corral_process_view_t    process;
+    ngx_http_corral_registry_info_t  *info;
+
+    info = ngx_http_corral_registry_info();
+    sync = ngx_http_corral_sync_info();
+
+    serving = 0;
+    exiting = 0;
+
+    for (i = 0; i < 64; i++) {
+
+        if (!ngx_http_corral_table_process(i, &process)) {
+            continue;
+        }
+
+        if (process.exiting) {
+            exiting++;
+
+        } else {
+            serving++;
+        }
+    }
+
+    ngx_http_corral_metrics_print(out,
+        "# HELP corral_build_info Version of the module\n"
+        "# TYPE corral_build_info gauge\n"
+        "corral_build_info{version=\"%s\"} 1\n"
+        "# HELP corral_processes nginx processes that share the zone\n"
+        "# TYPE corral_processes gauge\n"
+        "corral_processes{state=\"serving\"} %ui\n"
+        "corral_processes{state=\"exiting\"} %ui\n"
+        "# HELP corral_registry_revision Revision this worker serves from\n"
+        "# TYPE corral_registry_revision gauge\n"
+        "corral_registry_revision %uL\n"
+        "# HELP corral_registry_services Services this worker knows\n"
+        "# TYPE corral_registry_services gauge\n"
+        "corral_registry_services %uD\n"
+        "# HELP corral_registry_instances Instances this worker knows\n"
+        "# TYPE corral_registry_instances gauge\n"
+        "corral_registry_instances %uD\n",
+        NGX_HTTP_CORRAL_VERSION, serving, exiting, info->revision,
+        info->services, info->instances);
+
+    ngx_http_corral_metrics_print(out,
+        "# HELP corral_registry_refused_total Documents this worker refused\n"
+        "# TYPE corral_registry_refused_total counter\n"
+        "corral_registry_refused_total %uD\n"
+        "# HELP corral_registry_loads_total Full loads of this worker\n"
+        "# TYPE corral_registry_loads_total counter\n"
+        "corral_registry_loads_total %ui\n"
+        "# HELP corral_redis_connected 1 while this worker follows Redis\n"
+        "# TYPE corral_redis_connected gauge\n"
+        "corral_redis_connected %ui\n"
+        "# HELP corral_redis_reconnects_total Connections made anew\n"
+        "# TYPE corral_redis_reconnects_total counter\n"
+        "corral_redis_reconnects_total %ui\n",
+        info->refused, sync->loads, sync->connected ? 1 : 0,
+        sync->reconnects);
+}
+
+
+static void
+ngx_http_corral_metrics_processes(ngx_http_corral_metrics_out_t *out)
+{
+    char                            *comma;
+    ngx_uint_t                       i;
+    ngx_http_corral_process_view_t   process;
+
+    comma = "";
+
+    for (i = 0; i < 64; i++) {
+
+        if (ngx_http_corral_table_process(i, &process)) {
+            ngx_http_corral_metrics_print(out,
+                                   "%s{\"pid\":%P,\"exiting\":%s}", comma,
+                                   process.pid,
+                                   process.exiting ? "true" : "false");
+            comma = ",";
+        }
+    }
+}
+
+
+static void
+ngx_http_corral_metrics_gauge_service(ngx_http_corral_service_t *service,
+    void *data)
+{
+    ngx_http_corral_metrics_out_t *out = data;
+
+    out->service = service;
+
+    ngx_http_corral_registry_walk_instances(service,
+                                            ngx_http_corral_metrics_gauge,
+                                            out);
+}
+
+
+static void
+ngx_http_corral_metrics_gauge(ngx_http_corral_registry_instance_t *instance,
+    void *data)
+{
+    ngx_http_corral_metrics_out_t *out = data;
+
+    ngx_str_t                   *s, *i;
+    ngx_http_corral_slot_view_t  view;
+
+    if (!ngx_http_corral_table_view_ref(instance->ref, &view)) {
+        return;
+    }
+
+    s = &out->service->name;
+    i = &instance->id;
+
+    ngx_http_corral_metrics_print(out,
+        "corral_instance_active_connections"
+        "{service=\"%V\",instance=\"%V\"} %uD\n"
+        "corral_instance_reserved_connections"
+        "{service=\"%V\",instance=\"%V\"} %uD\n"
+        "corral_instance_available"
+        "{service=\"%V\",instance=\"%V\"} %d\n",
+        s, i, view.active, s, i, view.reserved, s, i,
+        view.avail == NGX_HTTP_CORRAL_AVAILABLE);
+}
+
+
+static void
+ngx_http_corral_metrics_service(ngx_http_corral_service_t *service,
+    void *data)
+{
+    ngx_http_corral_metrics_out_t *out = data;
+
+    ngx_http_corral_slot_view_t       view;
+    ngx_http_corral_metrics_total_t  *m;
+
+    m = &ngx_http_corral_metrics_totals[out->metric];
+
+    if (out->of_instance) {
+        out->service = service;
+        ngx_http_corral_registry_walk_instances(service,
+                                         ngx_http_corral_metrics_instance,
+                                         out);
+        return;
+    }
+
+    if (ngx_http_corral_table_view_ref(service->terms.ref, &view)) {
+        ngx_http_corral_metrics_print(out, "%s{service=\"%V\"} %uL\n",
+            m->service, &service->name,
+            *(uint64_t *) ((u_char *) &view.totals + m->offset));
+    }
+}
+
+
+static void
+ngx_http_corral_metrics_instance(
+    ngx_http_corral_registry_instance_t *instance, void *data)
+{
+    ngx_http_corral_metrics_out_t *out = data;
+
+    ngx_http_corral_slot_view_t       view;
+    ngx_http_corral_metrics_total_t  *m;
+
+    m = &ngx_http_corral_metrics_totals[out->metric];
+
+    if (ngx_http_corral_table_view_ref(instance->ref, &view)) {
+        ngx_http_corral_metrics_print(out,
+            "%s{service=\"%V\",instance=\"%V\"} %uL\n",
+            m->instance, &out->service->name, &instance->id,
+            *(uint64_t *) ((u_char *) &view.totals + m->offset));
+    }
+}
+
+
+static void
+ngx_http_corral_status_service(ngx_http_corral_service_t *service, void *data)
+{
+    ngx_http_corral_metrics_out_t *out = data;
+
+    ngx_http_corral_slot_view_t  view;
+
+    static char  *desired[] = { "running", "stopped", "paused" };
+
+    ngx_http_corral_metrics_print(out,
+        "%s{\"service_id\":\"%V\",\"name\":\"%V\",\"desired\":\"%s\","
+        "\"ready\":%uD,\"total\":%uD",
+        out->service ? "," : "", &service->id, &service->name,
+        desired[service->desired], service->n, service->total);
+
+    if (ngx_http_corral_table_view_ref(service->terms.ref, &view)) {
+        ngx_http_corral_status_totals(out, &view.totals);
+    }
+
+    ngx_http_corral_metrics_print(out, ",\"instances\":[");
+
+    out->service = service;
+    out->items = 0;
+
+    ngx_http_corral_registry_walk_instances(service,
+                                            ngx_http_corral_status_instance,
+                                            out);
+
+    ngx_http_corral_metrics_print(out, "]}");
+}
+
+
+static void
+ngx_http_corral_status_instance(
+    ngx_http_corral_registry_instance_t *instance, void *data)
+{
+    ngx_http_corral_metrics_out_t *out = data;
+
+    ngx_http_corral_slot_view_t  view;
+
+    ngx_http_corral_metrics_print(out,
+        "%s{\"instance_id\":\"%V\",\"incarnation\":%uD,\"weight\":%uD,"
+        "\"state\":\"%s\",\"health\":\"%s\",\"address\":",
+        out->items++ ? "," : "", &instance->id, instance->incarnation,
+        instance->weight, ngx_http_corral_status_states[instance->state],
+        ngx_http_corral_status_healths[instance->health]);
+
+    ngx_http_corral_metrics_string(out, &instance->address);
+
+    if (ngx_http_corral_table_view_ref(instance->ref, &view)) {
+        ngx_http_corral_metrics_print(out,
+            ",\"active\":%uD,\"reserved\":%uD,\"availability\":\"%s\"",
+            view.active, view.reserved,
+            ngx_http_corral_status_avails[view.avail]);
+
+        ngx_http_corral_status_totals(out, &view.totals);
+    }
+
+    ngx_http_corral_metrics_print(out, "}");
+}
+
+
+#define ngx_http_corral_status_total(field, text)                             \
+    ngx_http_corral_metrics_print(out, ",\"" #field "\":%uL", totals->field);
+
+
+static void
+ngx_http_corral_status_totals(ngx_http_corral_metrics_out_t *out,
+    ngx_http_corral_totals_t *totals)
+{
+    NGX_HTTP_CORRAL_TOTALS(ngx_http_corral_status_total)
+}
+
+
+static char *
+ngx_http_corral_metrics_set(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_core_loc_conf_t     *clcf;
+    ngx_http_corral_main_conf_t  *mcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_corral_module);
+
+    if (clcf->handler) {
+        return "is duplicate, or another content handler is set";
+    }
+
+    clcf->handler = (ngx_http_handler_pt) cmd->post;
+    mcf->used = cmd->name;
+
+    return NGX_CONF_OK;
+}

@@ -1,0 +1,305 @@
+
+/*
+ * The registry's builder: makes the object of one service, from which requests
+ * pick, of the documents as they will be after the update.  Pure computation
+ * in the object's own pool; the swap is the registry's affair.
+ */
+
+
+#include "ngx_http_corral_registry_entries.h"
+
+
+static ngx_int_t ngx_http_corral_registry_build_instances(
+    ngx_http_corral_sentry_t *s, ngx_http_corral_service_t *o);
+static ngx_http_corral_idoc_t *ngx_http_corral_registry_build_doc(
+    ngx_http_corral_ientry_t *i);
+static ngx_uint_t ngx_http_corral_registry_build_rank(
+    ngx_http_corral_idoc_t *idoc);
+static ngx_int_t ngx_http_corral_registry_build_balance(
+    ngx_http_corral_service_t *o);
+static void ngx_http_corral_registry_build_terms(
+    ngx_http_corral_terms_t *terms, corral_service_t *doc);
+static ngx_int_t ngx_http_corral_registry_build_string(ngx_pool_t *pool,
+    ngx_str_t *dst, corral_str_t *src);
+
+
+/* builds the next object of a service from the documents after the update */
+
+ngx_int_t
+ngx_http_corral_registry_build(ngx_http_corral_sentry_t *s)
+{
+    ngx_str_t                   key;
+    ngx_pool_t                 *pool;
+    corral_service_t           *doc;
+    ngx_http_corral_service_t  *o;
+    u_char                      buf[CORRAL_ID_MAX + 2];
+
+    doc = s->next_doc ? s->next_doc : s->doc;
+
+    if (doc == NULL || s->del) {
+        return NGX_OK;
+    }
+
+    pool = ngx_create_pool(1024, ngx_cycle->log);
+    if (pool == NULL) {
+        return NGX_ERROR;
+    }
+
+    o = ngx_pcalloc(pool, sizeof(ngx_http_corral_service_t));
+
+    if (o == NULL
+        || ngx_http_corral_registry_build_string(pool, &o->id, &doc->service_id)
+           != NGX_OK
+        || ngx_http_corral_registry_build_string(pool, &o->name, &doc->name)
+           != NGX_OK
+        || ngx_http_corral_registry_build_string(pool, &o->upstream_host,
+                                                 &doc->upstream_host)
+           != NGX_OK
+        || ngx_http_corral_registry_build_string(pool, &o->hash_key,
+                                                 &doc->hash_key)
+           != NGX_OK)
+    {
+        ngx_destroy_pool(pool);
+        return NGX_ERROR;
+    }
+
+    o->pool = pool;
+    o->protocol = doc->protocol;
+    o->desired = doc->desired;
+    o->balance_method = doc->balance;
+    o->max_sessions = doc->max_sessions;
+
+    ngx_http_corral_registry_build_terms(&o->terms, doc);
+
+    key.data = buf;
+    key.len = ngx_sprintf(buf, "s:%V", &o->id) - buf;
+
+    o->terms.ref = ngx_http_corral_table_slot(&key);
+
+    if (ngx_http_corral_registry_build_instances(s, o) != NGX_OK
+        || ngx_http_corral_registry_build_balance(o) != NGX_OK)
+    {
+        ngx_destroy_pool(pool);
+        return NGX_ERROR;
+    }
+
+    s->next_object = o;
+
+    return NGX_OK;
+}
+
+
+/* healthy instances, or those of the best health that there is */
+
+static ngx_int_t
+ngx_http_corral_registry_build_instances(ngx_http_corral_sentry_t *s,
+    ngx_http_corral_service_t *o)
+{
+    ngx_uint_t                   rank, best;
+    ngx_queue_t                 *q;
+    ngx_http_corral_idoc_t      *idoc;
+    ngx_http_corral_ientry_t    *i;
+    ngx_http_corral_instance_t  *instance;
+
+    best = 0;
+
+    for (q = ngx_queue_head(&s->instances);
+         q != ngx_queue_sentinel(&s->instances);
+         q = ngx_queue_next(q))
+    {
+        i = ngx_queue_data(q, ngx_http_corral_ientry_t, link);
+        idoc = ngx_http_corral_registry_build_doc(i);
+
+        if (idoc == NULL) {
+            continue;
+        }
+
+        o->total++;
+
+        rank = ngx_http_corral_registry_build_rank(idoc);
+
+        if (rank > best) {
+            best = rank;
+            o->n = 0;
+        }
+
+        if (rank && rank == best) {
+            o->n++;
+        }
+    }
+
+    if (o->n == 0 || o->desired != CORRAL_DESIRED_RUNNING) {
+        o->n = 0;
+        return NGX_OK;
+    }
+
+    o->instances = ngx_pcalloc(o->pool,
+                               o->n * sizeof(ngx_http_corral_instance_t));
+    if (o->instances == NULL) {
+        return NGX_ERROR;
+    }
+
+    instance = o->instances;
+
+    for (q = ngx_queue_head(&s->instances);
+         q != ngx_queue_sentinel(&s->instances);
+         q = ngx_queue_next(q))
+    {
+        i = ngx_queue_data(q, ngx_http_corral_ientry_t, link);
+        idoc = ngx_http_corral_registry_build_doc(i);
+
+        if (idoc == NULL || ngx_http_corral_registry_build_rank(idoc) != best) {
+            continue;
+        }
+
+        /* the entry and its document outlive the object: swap sees to it */
+
+        instance->id = i->by_id.str;
+        instance->name.len = idoc->doc.address.len;
+        instance->name.data = (u_char *) idoc->doc.address.data;
+        instance->sockaddr = &idoc->sockaddr.sockaddr;
+        instance->socklen = idoc->socklen;
+        instance->weight = idoc->doc.weight;
+        instance->key = idoc->key;
+        instance->ref = idoc->ref;
+
+        instance++;
+    }
+
+    return NGX_OK;
+}
+
+
+/* the document that an instance has after the update, NULL if it goes */
+
+static ngx_http_corral_idoc_t *
+ngx_http_corral_registry_build_doc(ngx_http_corral_ientry_t *i)
+{
+    if (i->del) {
+        return NULL;
+    }
+
+    return i->next_doc ? i->next_doc : i->doc;
+}
+
+
+/* 0: not to be used, else the higher the better */
+
+static ngx_uint_t
+ngx_http_corral_registry_build_rank(ngx_http_corral_idoc_t *idoc)
+{
+    if (idoc->doc.state != CORRAL_STATE_RUNNING || idoc->socklen == 0
+        || idoc->doc.weight == 0)
+    {
+        return 0;
+    }
+
+    switch (idoc->doc.health) {
+
+    case CORRAL_HEALTH_HEALTHY:
+        return 2;
+
+    case CORRAL_HEALTH_DEGRADED:
+    case CORRAL_HEALTH_UNKNOWN:
+        return 1;
+
+    default: /* CORRAL_HEALTH_UNHEALTHY */
+        return 0;
+    }
+}
+
+
+static ngx_int_t
+ngx_http_corral_registry_build_balance(ngx_http_corral_service_t *o)
+{
+    uint32_t    i, *weights;
+    uint64_t   *ids;
+    unsigned    methods;
+    ngx_int_t   rc;
+
+    if (o->n == 0) {
+        return NGX_OK;
+    }
+
+    weights = ngx_alloc(o->n * sizeof(uint32_t), ngx_cycle->log);
+    ids = ngx_alloc(o->n * sizeof(uint64_t), ngx_cycle->log);
+
+    rc = NGX_ERROR;
+
+    if (weights && ids) {
+
+        for (i = 0; i < o->n; i++) {
+            weights[i] = o->instances[i].weight;
+            ids[i] = o->instances[i].key;
+        }
+
+        switch (o->balance_method) {
+
+        case CORRAL_METHOD_ROUND_ROBIN:
+            methods = CORRAL_BALANCE_ROUND_ROBIN;
+            break;
+
+        case CORRAL_METHOD_LEAST_CONN:
+            methods = CORRAL_BALANCE_LEAST_CONN;
+            break;
+
+        case CORRAL_METHOD_HASH:
+            methods = CORRAL_BALANCE_HASH;
+            break;
+
+        default: /* CORRAL_METHOD_DEFAULT */
+            methods = ngx_http_corral_reg.methods;
+            break;
+        }
+
+        o->balance = corral_balance_create(o->n, weights, ids, methods,
+                                           ngx_http_corral_registry_palloc,
+                                           o->pool);
+        if (o->balance) {
+            rc = NGX_OK;
+        }
+    }
+
+    if (weights) {
+        ngx_free(weights);
+    }
+
+    if (ids) {
+        ngx_free(ids);
+    }
+
+    return rc;
+}
+
+
+static void
+ngx_http_corral_registry_build_terms(ngx_http_corral_terms_t *terms,
+    corral_service_t *doc)
+{
+    terms->connect_timeout = doc->connect_timeout;
+    terms->handshake_timeout = doc->handshake_timeout;
+    terms->idle_timeout = doc->idle_timeout;
+    terms->ping_interval = doc->ping_interval;
+    terms->ping_timeout = doc->ping_timeout;
+    terms->close_timeout = doc->close_timeout;
+    terms->fail_timeout = doc->fail_timeout;
+    terms->max_message_size = doc->max_message_size;
+    terms->tries = doc->tries;
+    terms->max_fails = doc->max_fails;
+}
+
+
+static ngx_int_t
+ngx_http_corral_registry_build_string(ngx_pool_t *pool, ngx_str_t *dst,
+    corral_str_t *src)
+{
+    dst->len = src->len;
+    dst->data = ngx_pnalloc(pool, src->len + 1);
+    if (dst->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_cpystrn(dst->data, (u_char *) src->data, src->len + 1);
+
+    return NGX_OK;
+}

@@ -1,0 +1,1157 @@
+
+/*
+ * Shared memory of the gateway: one column of counts for each process, one
+ * slot for each instance (by incarnation) and each service, and the last
+ * registry image.
+ *
+ * A count has one writer, the process of its column; the value is the sum over
+ * the columns of live processes.  There is no second total that could
+ * disagree: when a process dies its column is cleared and the sum is right.
+ *
+ * The only lock is shpool->mutex, which nginx takes back from a dead holder.
+ * It is taken to give out slots and columns and to become the writer of the
+ * image, never on the path of a request: there everything is an atomic in a
+ * fixed array.  What is made under the lock is filled in first and becomes
+ * visible with one last store, so that dying in between leaves the older state.
+ *
+ * The zone is kept over reloads.  A binary upgrade gets a new one.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "ngx_http_corral_table.h"
+
+
+#define NGX_HTTP_CORRAL_PROCESSES   64      /* one bit each of a 64-bit mask */
+#define NGX_HTTP_CORRAL_KEY_LEN     96      /* "i:" id 64 ":" incarnation 10 */
+#define NGX_HTTP_CORRAL_SLOT_REST   60      /* seconds unseen until reused */
+#define NGX_HTTP_CORRAL_EJECT_MAX   4       /* doublings of fail_timeout */
+#define NGX_HTTP_CORRAL_NONE        0xffffffff
+
+
+typedef struct {
+    volatile uint32_t            active;
+    volatile uint32_t            reserved;
+} ngx_http_corral_count_t;
+
+
+typedef struct {
+    uint32_t                     seq;       /* 0: never given out */
+    uint32_t                     next;      /* of its bucket */
+    uint32_t                     hash;
+    uint32_t                     len;
+    u_char                       key[NGX_HTTP_CORRAL_KEY_LEN];
+    ngx_atomic_t                 seen;      /* ngx_time() of the last sight */
+
+    ngx_atomic_t                 fails;     /* in a row */
+    ngx_atomic_t                 ejected;   /* msec until, 0: available */
+    ngx_atomic_t                 trial;     /* msec until the next trial */
+    ngx_atomic_t                 times;     /* ejections, for the doubling */
+    ngx_atomic_t                 rest;      /* fail_timeout, msec */
+    uint32_t                     cursor;    /* of a service's round robin */
+
+    ngx_http_corral_totals_t     totals;
+    ngx_http_corral_count_t      counts[NGX_HTTP_CORRAL_PROCESSES];
+} ngx_http_corral_shslot_t;
+
+
+typedef struct {
+    ngx_pid_t                    pid;
+    uint64_t                     start_time;
+    ngx_atomic_t                 exiting;
+} ngx_http_corral_process_t;
+
+
+typedef struct {
+    u_char                      *data;
+    size_t                       len;
+    uint64_t                     revision;
+    uint32_t                     crc32;
+    u_char                       epoch[65];
+} ngx_http_corral_image_t;
+
+
+typedef struct {
+    u_char                       nonce[16];
+    ngx_atomic_t                 live;      /* bit i: process i is in use */
+    ngx_http_corral_process_t    processes[NGX_HTTP_CORRAL_PROCESSES];
+
+    ngx_uint_t                   nslots;
+    ngx_uint_t                   used;      /* slots given out, from below */
+    ngx_uint_t                   nbuckets;  /* a power of two */
+    uint32_t                    *buckets;
+    ngx_http_corral_shslot_t    *slots;
+
+    size_t                       image_size;
+    ngx_atomic_t                 current;   /* image 0 or 1, 2: none */
+    ngx_pid_t                    writer;    /* of the other image */
+    ngx_http_corral_image_t      images[2];
+} ngx_http_corral_shctx_t;
+
+
+/* what this worker has not yet added to the totals of a slot */
+
+typedef struct {
+    ngx_http_corral_totals_t     totals;
+    uint32_t                     seq;       /* 0: clean */
+} ngx_http_corral_local_t;
+
+
+static ngx_int_t ngx_http_corral_table_init_zone(ngx_shm_zone_t *zone,
+    void *data);
+static ngx_int_t ngx_http_corral_table_alloc(ngx_slab_pool_t *shpool,
+    size_t size, ngx_http_corral_shctx_t **shctx);
+static void ngx_http_corral_table_reclaim_locked(ngx_uint_t i);
+static ngx_uint_t ngx_http_corral_table_dead(ngx_http_corral_process_t *p);
+static uint64_t ngx_http_corral_table_start_time(ngx_pid_t pid);
+static uint32_t ngx_http_corral_table_find_locked(ngx_str_t *key,
+    uint32_t hash);
+static uint32_t ngx_http_corral_table_take_locked(void);
+static void ngx_http_corral_table_unlink_locked(uint32_t i);
+static ngx_http_corral_shslot_t *ngx_http_corral_table_get(
+    ngx_http_corral_slot_t ref);
+static void ngx_http_corral_table_sum(ngx_http_corral_shslot_t *slot,
+    uint32_t *active, uint32_t *reserved);
+static void ngx_http_corral_table_add_totals(ngx_http_corral_shslot_t *slot,
+    ngx_http_corral_totals_t *delta);
+
+
+/* of this worker */
+
+static ngx_http_corral_shctx_t  *ngx_http_corral_sh;
+static ngx_slab_pool_t          *ngx_http_corral_shpool;
+static ngx_uint_t                ngx_http_corral_column;   /* 64: none */
+static ngx_http_corral_local_t  *ngx_http_corral_locals;
+static uint32_t                 *ngx_http_corral_dirty;
+static ngx_uint_t                ngx_http_corral_ndirty;
+
+static ngx_http_corral_totals_t  ngx_http_corral_lost;     /* a safe sink */
+
+
+ngx_shm_zone_t *
+ngx_http_corral_table_create(ngx_conf_t *cf, ngx_str_t *name, size_t size)
+{
+    ngx_shm_zone_t  *zone;
+
+    zone = ngx_shared_memory_add(cf, name, size,
+                                 &ngx_http_corral_table_create);
+    if (zone == NULL) {
+        return NULL;
+    }
+
+    zone->init = ngx_http_corral_table_init_zone;
+    zone->data = zone;                  /* not NULL: an older cycle had it */
+
+    return zone;
+}
+
+
+static ngx_int_t
+ngx_http_corral_table_init_zone(ngx_shm_zone_t *zone, void *data)
+{
+    u_char                    nonce[8];
+    ngx_uint_t                i;
+    ngx_slab_pool_t          *shpool;
+    ngx_http_corral_shctx_t  *sh;
+
+    shpool = (ngx_slab_pool_t *) zone->shm.addr;
+
+    if (data || zone->shm.exists) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_corral_table_alloc(shpool, zone->shm.size, &sh) != NGX_OK) {
+        ngx_log_error(NGX_LOG_EMERG, zone->shm.log, 0,
+                      "corral_zone \"%V\" is too small", &zone->shm.name);
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < 8; i++) {
+        nonce[i] = (u_char) ngx_random();
+    }
+
+    ngx_hex_dump(sh->nonce, nonce, 8);
+
+    for (i = 0; i < sh->nbuckets; i++) {
+        sh->buckets[i] = NGX_HTTP_CORRAL_NONE;
+    }
+
+    sh->current = 2;
+    shpool->data = sh;
+
+    return NGX_OK;
+}
+
+
+/*
+ * Six tenths of the zone are slots, a third is two images: 16m hold 13,000
+ * slots and images of 2.8 MB, enough for 10,000 instances of 1,000 services.
+ */
+
+static ngx_int_t
+ngx_http_corral_table_alloc(ngx_slab_pool_t *shpool, size_t size,
+    ngx_http_corral_shctx_t **shctx)
+{
+    ngx_uint_t                i, n;
+    ngx_http_corral_shctx_t  *sh;
+
+    sh = ngx_slab_calloc(shpool, sizeof(ngx_http_corral_shctx_t));
+    if (sh == NULL) {
+        return NGX_ERROR;
+    }
+
+    n = size / 10 * 6 / (sizeof(ngx_http_corral_shslot_t) + 8);
+
+    if (n < 16) {
+        return NGX_ERROR;
+    }
+
+    for (i = 16; i < n; i <<= 1) { /* void */ }
+
+    sh->nslots = n;
+    sh->nbuckets = i >> 1;
+    sh->image_size = size / 6;
+
+    sh->slots = ngx_slab_calloc(shpool, n * sizeof(ngx_http_corral_shslot_t));
+    sh->buckets = ngx_slab_calloc(shpool, sh->nbuckets * sizeof(uint32_t));
+    sh->images[0].data = ngx_slab_alloc(shpool, sh->image_size);
+    sh->images[1].data = ngx_slab_alloc(shpool, sh->image_size);
+
+    if (sh->slots == NULL || sh->buckets == NULL
+        || sh->images[0].data == NULL || sh->images[1].data == NULL)
+    {
+        return NGX_ERROR;
+    }
+
+    *shctx = sh;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_corral_table_attach(ngx_cycle_t *cycle, ngx_shm_zone_t *zone)
+{
+    ngx_uint_t                  i;
+    ngx_http_corral_shctx_t    *sh;
+    ngx_http_corral_process_t  *p;
+
+    ngx_http_corral_shpool = (ngx_slab_pool_t *) zone->shm.addr;
+    ngx_http_corral_sh = ngx_http_corral_shpool->data;
+
+    sh = ngx_http_corral_sh;
+
+    /* 112 bytes a slot: 1.5 MB beside a zone of 16m */
+
+    ngx_http_corral_locals = ngx_pcalloc(cycle->pool,
+                              sh->nslots * sizeof(ngx_http_corral_local_t));
+    ngx_http_corral_dirty = ngx_palloc(cycle->pool,
+                                       sh->nslots * sizeof(uint32_t));
+
+    if (ngx_http_corral_locals == NULL || ngx_http_corral_dirty == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_corral_ndirty = 0;
+
+    ngx_shmtx_lock(&ngx_http_corral_shpool->mutex);
+
+    for (i = 0; i < NGX_HTTP_CORRAL_PROCESSES; i++) {
+        p = &sh->processes[i];
+
+        if ((sh->live & ((uint64_t) 1 << i)) == 0) {
+            break;
+        }
+
+        if (ngx_http_corral_table_dead(p)) {
+            ngx_http_corral_table_reclaim_locked(i);
+            break;
+        }
+    }
+
+    ngx_http_corral_column = i;
+
+    if (i < NGX_HTTP_CORRAL_PROCESSES) {
+        p = &sh->processes[i];
+        p->pid = ngx_pid;
+        p->start_time = ngx_http_corral_table_start_time(ngx_pid);
+        p->exiting = 0;
+        ngx_memory_barrier();
+        sh->live |= (uint64_t) 1 << i;
+    }
+
+    ngx_shmtx_unlock(&ngx_http_corral_shpool->mutex);
+
+    if (i == NGX_HTTP_CORRAL_PROCESSES) {
+        ngx_log_error(NGX_LOG_ERR, cycle->log, 0,
+                      "corral table: %d processes share the zone already, "
+                      "counts of this one are not seen by others",
+                      NGX_HTTP_CORRAL_PROCESSES);
+    }
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_corral_table_detach(void)
+{
+    if (ngx_http_corral_sh == NULL) {
+        return;
+    }
+
+    ngx_http_corral_table_flush();
+
+    if (ngx_http_corral_column < NGX_HTTP_CORRAL_PROCESSES) {
+        ngx_shmtx_lock(&ngx_http_corral_shpool->mutex);
+        ngx_http_corral_table_reclaim_locked(ngx_http_corral_column);
+        ngx_shmtx_unlock(&ngx_http_corral_shpool->mutex);
+    }
+
+    ngx_http_corral_column = NGX_HTTP_CORRAL_PROCESSES;
+    ngx_http_corral_sh = NULL;
+}
+
+
+void
+ngx_http_corral_table_tick(void)
+{
+    ngx_uint_t                i;
+    ngx_http_corral_shctx_t  *sh;
+
+    sh = ngx_http_corral_sh;
+
+    if (sh == NULL) {
+        return;
+    }
+
+    for (i = 0; i < NGX_HTTP_CORRAL_PROCESSES; i++) {
+
+        if (i == ngx_http_corral_column
+            || (sh->live & ((uint64_t) 1 << i)) == 0
+            || !ngx_http_corral_table_dead(&sh->processes[i]))
+        {
+            continue;
+        }
+
+        ngx_shmtx_lock(&ngx_http_corral_shpool->mutex);
+
+        /* another worker may have been faster, and a new one may be there */
+
+        if ((sh->live & ((uint64_t) 1 << i))
+            && ngx_http_corral_table_dead(&sh->processes[i]))
+        {
+            ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
+                          "corral table: counts of process %P are cleared",
+                          sh->processes[i].pid);
+            ngx_http_corral_table_reclaim_locked(i);
+        }
+
+        ngx_shmtx_unlock(&ngx_http_corral_shpool->mutex);
+    }
+
+    ngx_http_corral_table_flush();
+}
+
+
+void
+ngx_http_corral_table_exiting(void)
+{
+    if (ngx_http_corral_sh
+        && ngx_http_corral_column < NGX_HTTP_CORRAL_PROCESSES)
+    {
+        ngx_http_corral_sh->processes[ngx_http_corral_column].exiting = 1;
+    }
+}
+
+
+/* clears the column of a process and makes it free */
+
+static void
+ngx_http_corral_table_reclaim_locked(ngx_uint_t i)
+{
+    ngx_uint_t                n;
+    ngx_http_corral_shctx_t  *sh;
+
+    sh = ngx_http_corral_sh;
+
+    /* out of the sums first: a half-cleared column is not seen */
+
+    sh->live &= ~((uint64_t) 1 << i);
+    ngx_memory_barrier();
+
+    for (n = 0; n < sh->used; n++) {
+        sh->slots[n].counts[i].active = 0;
+        sh->slots[n].counts[i].reserved = 0;
+    }
+
+    sh->processes[i].pid = 0;
+}
+
+
+/*
+ * A process is dead when its pid is free, or belongs to a process that started
+ * at another time.
+ */
+
+static ngx_uint_t
+ngx_http_corral_table_dead(ngx_http_corral_process_t *p)
+{
+    uint64_t  start;
+
+    if (p->pid == ngx_pid) {
+        return 0;
+    }
+
+    if (kill(p->pid, 0) == -1 && ngx_errno == NGX_ESRCH) {
+        return 1;
+    }
+
+    start = ngx_http_corral_table_start_time(p->pid);
+
+    return start != 0 && start != p->start_time;
+}
+
+
+/* field 22 of /proc/PID/stat, 0 if it cannot be read */
+
+static uint64_t
+ngx_http_corral_table_start_time(ngx_pid_t pid)
+{
+    int         n;
+    char       *p, *last;
+    u_char      name[sizeof("/proc//stat") + NGX_INT64_LEN];
+    ngx_fd_t    fd;
+    ssize_t     size;
+    char        buf[1024];
+
+    ngx_sprintf(name, "/proc/%P/stat%Z", pid);
+
+    fd = ngx_open_file(name, NGX_FILE_RDONLY, NGX_FILE_OPEN, 0);
+    if (fd == NGX_INVALID_FILE) {
+        return 0;
+    }
+
+    size = read(fd, buf, sizeof(buf) - 1);
+    (void) ngx_close_file(fd);
+
+    if (size <= 0) {
+        return 0;
+    }
+
+    buf[size] = '\0';
+
+    /* the second field is a name in parentheses and may hold anything */
+
+    p = strrchr(buf, ')');
+
+    for (n = 2; p && n < 22; n++) {
+        p = strchr(p + 1, ' ');
+    }
+
+    if (p == NULL) {
+        return 0;
+    }
+
+    return strtoull(p + 1, &last, 10);
+}
+
+
+ngx_http_corral_slot_t
+ngx_http_corral_table_slot(ngx_str_t *key)
+{
+    uint32_t                   i, hash;
+    ngx_http_corral_slot_t     ref;
+    ngx_http_corral_shslot_t  *slot;
+    ngx_http_corral_shctx_t   *sh;
+
+    ref.slot = NGX_HTTP_CORRAL_NO_SLOT;
+    ref.seq = 0;
+
+    sh = ngx_http_corral_sh;
+
+    if (sh == NULL || key->len > NGX_HTTP_CORRAL_KEY_LEN) {
+        return ref;
+    }
+
+    hash = ngx_murmur_hash2(key->data, key->len);
+
+    ngx_shmtx_lock(&ngx_http_corral_shpool->mutex);
+
+    i = ngx_http_corral_table_find_locked(key, hash);
+
+    if (i == NGX_HTTP_CORRAL_NONE) {
+        i = ngx_http_corral_table_take_locked();
+
+        if (i == NGX_HTTP_CORRAL_NONE) {
+            ngx_shmtx_unlock(&ngx_http_corral_shpool->mutex);
+
+            ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                          "corral table: no slot is free for \"%V\", it is "
+                          "not counted: make corral_zone larger", key);
+            return ref;
+        }
+
+        slot = &sh->slots[i];
+
+        ngx_memcpy(slot->key, key->data, key->len);
+        slot->len = key->len;
+        slot->hash = hash;
+        slot->next = sh->buckets[hash & (sh->nbuckets - 1)];
+        ngx_memory_barrier();
+        sh->buckets[hash & (sh->nbuckets - 1)] = i;
+    }
+
+    slot = &sh->slots[i];
+    slot->seen = ngx_time();
+
+    ref.slot = i;
+    ref.seq = slot->seq;
+
+    ngx_shmtx_unlock(&ngx_http_corral_shpool->mutex);
+
+    return ref;
+}
+
+
+static uint32_t
+ngx_http_corral_table_find_locked(ngx_str_t *key, uint32_t hash)
+{
+    uint32_t                   i;
+    ngx_http_corral_shslot_t  *slot;
+    ngx_http_corral_shctx_t   *sh;
+
+    sh = ngx_http_corral_sh;
+
+    for (i = sh->buckets[hash & (sh->nbuckets - 1)];
+         i != NGX_HTTP_CORRAL_NONE;
+         i = slot->next)
+    {
+        slot = &sh->slots[i];
+
+        if (slot->hash == hash && slot->len == key->len
+            && ngx_memcmp(slot->key, key->data, key->len) == 0)
+        {
+            break;
+        }
+    }
+
+    return i;
+}
+
+
+/*
+ * Returns an empty slot outside of all buckets: a fresh one, or one that no
+ * worker has seen for a minute and nobody holds.
+ */
+
+static uint32_t
+ngx_http_corral_table_take_locked(void)
+{
+    uint32_t                   i, active, reserved, seq;
+    ngx_http_corral_shslot_t  *slot;
+    ngx_http_corral_shctx_t   *sh;
+
+    sh = ngx_http_corral_sh;
+
+    if (sh->used < sh->nslots) {
+        i = sh->used++;
+        sh->slots[i].seq = 1;
+
+        return i;
+    }
+
+    for (i = 0; i < sh->nslots; i++) {
+        slot = &sh->slots[i];
+
+        if ((time_t) slot->seen + NGX_HTTP_CORRAL_SLOT_REST > ngx_time()) {
+            continue;
+        }
+
+        ngx_http_corral_table_sum(slot, &active, &reserved);
+
+        if (active || reserved) {
+            continue;
+        }
+
+        ngx_http_corral_table_unlink_locked(i);
+
+        seq = slot->seq + 1;
+        ngx_memzero(slot, sizeof(ngx_http_corral_shslot_t));
+        slot->seq = seq ? seq : 1;
+
+        return i;
+    }
+
+    return NGX_HTTP_CORRAL_NONE;
+}
+
+
+static void
+ngx_http_corral_table_unlink_locked(uint32_t i)
+{
+    uint32_t                 *p;
+    ngx_http_corral_shctx_t  *sh;
+
+    sh = ngx_http_corral_sh;
+
+    p = &sh->buckets[sh->slots[i].hash & (sh->nbuckets - 1)];
+
+    while (*p != NGX_HTTP_CORRAL_NONE) {
+
+        if (*p == i) {
+            *p = sh->slots[i].next;
+            return;
+        }
+
+        p = &sh->slots[*p].next;
+    }
+}
+
+
+/* the slot that ref still means, or NULL */
+
+static ngx_http_corral_shslot_t *
+ngx_http_corral_table_get(ngx_http_corral_slot_t ref)
+{
+    ngx_http_corral_shctx_t  *sh;
+
+    sh = ngx_http_corral_sh;
+
+    if (sh == NULL || ref.slot >= sh->nslots
+        || sh->slots[ref.slot].seq != ref.seq)
+    {
+        return NULL;
+    }
+
+    return &sh->slots[ref.slot];
+}
+
+
+void
+ngx_http_corral_table_seen(ngx_http_corral_slot_t ref)
+{
+    ngx_http_corral_shslot_t  *slot;
+
+    slot = ngx_http_corral_table_get(ref);
+
+    if (slot) {
+        slot->seen = ngx_time();
+    }
+}
+
+
+void
+ngx_http_corral_table_reserve(ngx_http_corral_slot_t ref,
+    ngx_http_corral_hold_t *hold)
+{
+    ngx_http_corral_shslot_t  *slot;
+
+    ngx_http_corral_table_release(hold);
+
+    hold->ref = ref;
+    hold->state = NGX_HTTP_CORRAL_HOLD_RESERVED;
+
+    slot = ngx_http_corral_table_get(ref);
+
+    if (slot && ngx_http_corral_column < NGX_HTTP_CORRAL_PROCESSES) {
+        slot->counts[ngx_http_corral_column].reserved++;
+    }
+}
+
+
+void
+ngx_http_corral_table_activate(ngx_http_corral_hold_t *hold)
+{
+    ngx_http_corral_shslot_t  *slot;
+
+    if (hold->state != NGX_HTTP_CORRAL_HOLD_RESERVED) {
+        return;
+    }
+
+    hold->state = NGX_HTTP_CORRAL_HOLD_ACTIVE;
+
+    slot = ngx_http_corral_table_get(hold->ref);
+
+    if (slot && ngx_http_corral_column < NGX_HTTP_CORRAL_PROCESSES) {
+        slot->counts[ngx_http_corral_column].active++;
+        slot->counts[ngx_http_corral_column].reserved--;
+    }
+}
+
+
+void
+ngx_http_corral_table_release(ngx_http_corral_hold_t *hold)
+{
+    ngx_http_corral_shslot_t  *slot;
+
+    if (hold->state == NGX_HTTP_CORRAL_HOLD_NONE) {
+        return;
+    }
+
+    slot = ngx_http_corral_table_get(hold->ref);
+
+    if (slot && ngx_http_corral_column < NGX_HTTP_CORRAL_PROCESSES) {
+
+        if (hold->state == NGX_HTTP_CORRAL_HOLD_ACTIVE) {
+            slot->counts[ngx_http_corral_column].active--;
+
+        } else {
+            slot->counts[ngx_http_corral_column].reserved--;
+        }
+    }
+
+    hold->state = NGX_HTTP_CORRAL_HOLD_NONE;
+}
+
+
+void
+ngx_http_corral_table_move(ngx_http_corral_hold_t *to,
+    ngx_http_corral_hold_t *from)
+{
+    *to = *from;
+    from->state = NGX_HTTP_CORRAL_HOLD_NONE;
+}
+
+
+static void
+ngx_http_corral_table_sum(ngx_http_corral_shslot_t *slot, uint32_t *active,
+    uint32_t *reserved)
+{
+    uint64_t    live;
+    uint32_t    a, r;
+    ngx_uint_t  i;
+
+    a = 0;
+    r = 0;
+
+    for (live = ngx_http_corral_sh->live; live; live &= live - 1) {
+        i = __builtin_ctzll(live);
+        a += slot->counts[i].active;
+        r += slot->counts[i].reserved;
+    }
+
+    *active = a;
+    *reserved = r;
+}
+
+
+uint32_t
+ngx_http_corral_table_load(ngx_http_corral_slot_t ref)
+{
+    uint32_t                   active, reserved;
+    ngx_http_corral_shslot_t  *slot;
+
+    slot = ngx_http_corral_table_get(ref);
+
+    if (slot == NULL) {
+        return 0;
+    }
+
+    ngx_http_corral_table_sum(slot, &active, &reserved);
+
+    return active + reserved;
+}
+
+
+uint32_t *
+ngx_http_corral_table_cursor(ngx_http_corral_slot_t ref)
+{
+    ngx_http_corral_shslot_t  *slot;
+
+    static uint32_t  cursor;                /* of services without a slot */
+
+    slot = ngx_http_corral_table_get(ref);
+
+    return slot ? &slot->cursor : &cursor;
+}
+
+
+ngx_http_corral_avail_e
+ngx_http_corral_table_avail(ngx_http_corral_slot_t ref, ngx_uint_t take)
+{
+    ngx_msec_t                 now, trial;
+    ngx_http_corral_shslot_t  *slot;
+
+    slot = ngx_http_corral_table_get(ref);
+
+    if (slot == NULL || slot->ejected == 0) {
+        return NGX_HTTP_CORRAL_AVAILABLE;
+    }
+
+    now = ngx_current_msec;
+
+    if ((ngx_msec_int_t) (slot->ejected - now) > 0) {
+        return NGX_HTTP_CORRAL_EJECTED;
+    }
+
+    trial = slot->trial;
+
+    if (trial && (ngx_msec_int_t) (trial - now) > 0) {
+        return NGX_HTTP_CORRAL_EJECTED;     /* somebody's trial is under way */
+    }
+
+    if (!take) {
+        return NGX_HTTP_CORRAL_HALF_OPEN;
+    }
+
+    if (ngx_atomic_cmp_set(&slot->trial, trial, now + slot->rest)) {
+        return NGX_HTTP_CORRAL_HALF_OPEN;
+    }
+
+    return NGX_HTTP_CORRAL_EJECTED;
+}
+
+
+void
+ngx_http_corral_table_ok(ngx_http_corral_slot_t ref)
+{
+    ngx_http_corral_shslot_t  *slot;
+
+    slot = ngx_http_corral_table_get(ref);
+
+    if (slot == NULL || (slot->fails == 0 && slot->ejected == 0)) {
+        return;
+    }
+
+    /* the doubling is forgotten ten rests after the last ejection */
+
+    if (slot->ejected
+        && (ngx_msec_int_t) (ngx_current_msec - slot->ejected)
+           > (ngx_msec_int_t) slot->rest * 10)
+    {
+        slot->times = 0;
+    }
+
+    slot->fails = 0;
+    slot->trial = 0;
+    slot->ejected = 0;
+}
+
+
+ngx_uint_t
+ngx_http_corral_table_fail(ngx_http_corral_slot_t ref, ngx_uint_t max_fails,
+    ngx_msec_t fail_timeout, ngx_uint_t hard)
+{
+    ngx_msec_t                 now;
+    ngx_uint_t                 fails, times;
+    ngx_http_corral_shslot_t  *slot;
+    ngx_http_corral_totals_t   delta;
+
+    slot = ngx_http_corral_table_get(ref);
+
+    if (slot == NULL) {
+        return 0;
+    }
+
+    ngx_memzero(&delta, sizeof(ngx_http_corral_totals_t));
+    delta.failures = 1;
+
+    now = ngx_current_msec;
+    fails = ngx_atomic_fetch_add(&slot->fails, 1) + 1;
+
+    if (max_fails == 0
+        || (!hard && fails < max_fails && slot->ejected == 0)
+        || (slot->ejected && (ngx_msec_int_t) (slot->ejected - now) > 0))
+    {
+        ngx_http_corral_table_add_totals(slot, &delta);
+        return 0;
+    }
+
+    times = slot->times;
+
+    if (times < NGX_HTTP_CORRAL_EJECT_MAX) {
+        slot->times = times + 1;            /* a lost race only ejects less */
+    }
+
+    slot->rest = fail_timeout;
+    slot->trial = 0;
+    slot->ejected = now + (fail_timeout << times);
+
+    delta.ejections = 1;
+    ngx_http_corral_table_add_totals(slot, &delta);
+
+    return 1;
+}
+
+
+#define ngx_http_corral_table_add_field(field, text)                        \
+    if (delta->field) {                                                       \
+        (void) ngx_atomic_fetch_add((ngx_atomic_t *) &slot->totals.field,     \
+                                    delta->field);                            \
+    }
+
+
+static void
+ngx_http_corral_table_add_totals(ngx_http_corral_shslot_t *slot,
+    ngx_http_corral_totals_t *delta)
+{
+    NGX_HTTP_CORRAL_TOTALS(ngx_http_corral_table_add_field)
+}
+
+
+void
+ngx_http_corral_table_add(ngx_http_corral_slot_t ref,
+    ngx_http_corral_totals_t *delta)
+{
+    ngx_http_corral_shslot_t  *slot;
+
+    slot = ngx_http_corral_table_get(ref);
+
+    if (slot) {
+        ngx_http_corral_table_add_totals(slot, delta);
+    }
+}
+
+
+ngx_http_corral_totals_t *
+ngx_http_corral_table_local(ngx_http_corral_slot_t ref)
+{
+    ngx_http_corral_local_t  *local;
+
+    if (ngx_http_corral_table_get(ref) == NULL) {
+        return &ngx_http_corral_lost;
+    }
+
+    local = &ngx_http_corral_locals[ref.slot];
+
+    if (local->seq != ref.seq) {
+
+        if (local->seq == 0) {
+            ngx_http_corral_dirty[ngx_http_corral_ndirty++] = ref.slot;
+        }
+
+        /* the slot had another key before: those totals are gone with it */
+
+        ngx_memzero(&local->totals, sizeof(ngx_http_corral_totals_t));
+        local->seq = ref.seq;
+    }
+
+    return &local->totals;
+}
+
+
+void
+ngx_http_corral_table_flush(void)
+{
+    ngx_uint_t                i;
+    ngx_http_corral_slot_t    ref;
+    ngx_http_corral_local_t  *local;
+
+    for (i = 0; i < ngx_http_corral_ndirty; i++) {
+        ref.slot = ngx_http_corral_dirty[i];
+
+        local = &ngx_http_corral_locals[ref.slot];
+        ref.seq = local->seq;
+        local->seq = 0;
+
+        ngx_http_corral_table_add(ref, &local->totals);
+    }
+
+    ngx_http_corral_ndirty = 0;
+}
+
+
+ngx_uint_t
+ngx_http_corral_table_slots(void)
+{
+    return ngx_http_corral_sh ? ngx_http_corral_sh->used : 0;
+}
+
+
+ngx_uint_t
+ngx_http_corral_table_view(ngx_uint_t i, ngx_http_corral_slot_view_t *view)
+{
+    ngx_http_corral_slot_t     ref;
+    ngx_http_corral_shslot_t  *slot;
+
+    if (i >= ngx_http_corral_table_slots()) {
+        return 0;
+    }
+
+    slot = &ngx_http_corral_sh->slots[i];
+
+    ref.slot = i;
+    ref.seq = slot->seq;
+
+    return ngx_http_corral_table_view_ref(ref, view);
+}
+
+
+ngx_uint_t
+ngx_http_corral_table_view_ref(ngx_http_corral_slot_t ref,
+    ngx_http_corral_slot_view_t *view)
+{
+    ngx_http_corral_shslot_t  *slot;
+
+    slot = ngx_http_corral_table_get(ref);
+
+    if (slot == NULL || slot->len == 0) {
+        return 0;
+    }
+
+    view->key.data = slot->key;
+    view->key.len = slot->len;
+    view->totals = slot->totals;
+    view->avail = ngx_http_corral_table_avail(ref, 0);
+
+    ngx_http_corral_table_sum(slot, &view->active, &view->reserved);
+
+    return 1;
+}
+
+
+ngx_uint_t
+ngx_http_corral_table_process(ngx_uint_t i,
+    ngx_http_corral_process_view_t *view)
+{
+    ngx_http_corral_shctx_t  *sh;
+
+    sh = ngx_http_corral_sh;
+
+    if (sh == NULL || i >= NGX_HTTP_CORRAL_PROCESSES
+        || (sh->live & ((uint64_t) 1 << i)) == 0)
+    {
+        return 0;
+    }
+
+    view->pid = sh->processes[i].pid;
+    view->start_time = sh->processes[i].start_time;
+    view->exiting = sh->processes[i].exiting;
+
+    return 1;
+}
+
+
+void
+ngx_http_corral_table_nonce(ngx_str_t *nonce)
+{
+    ngx_str_null(nonce);
+
+    if (ngx_http_corral_sh) {
+        nonce->data = ngx_http_corral_sh->nonce;
+        nonce->len = 16;
+    }
+}
+
+
+ngx_int_t
+ngx_http_corral_table_image_write(ngx_str_t *epoch, uint64_t revision,
+    ngx_str_t *text)
+{
+    ngx_int_t                 rc;
+    ngx_uint_t                other;
+    ngx_http_corral_image_t  *image;
+    ngx_http_corral_shctx_t  *sh;
+
+    sh = ngx_http_corral_sh;
+
+    if (sh == NULL || text->len > sh->image_size || epoch->len > 64) {
+        return NGX_BUSY;
+    }
+
+    ngx_shmtx_lock(&ngx_http_corral_shpool->mutex);
+
+    rc = NGX_OK;
+
+    if (sh->current < 2) {
+        image = &sh->images[sh->current];
+
+        if (image->revision >= revision
+            && ngx_strlen(image->epoch) == epoch->len
+            && ngx_strncmp(image->epoch, epoch->data, epoch->len) == 0)
+        {
+            rc = NGX_DECLINED;
+        }
+    }
+
+    if (sh->writer && sh->writer != ngx_pid && kill(sh->writer, 0) == 0) {
+        rc = NGX_DECLINED;
+    }
+
+    if (rc == NGX_OK) {
+        sh->writer = ngx_pid;
+    }
+
+    ngx_shmtx_unlock(&ngx_http_corral_shpool->mutex);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    other = (sh->current == 0) ? 1 : 0;
+    image = &sh->images[other];
+
+    ngx_memcpy(image->data, text->data, text->len);
+    image->len = text->len;
+    image->revision = revision;
+    image->crc32 = ngx_crc32_long(text->data, text->len);
+    ngx_cpystrn(image->epoch, epoch->data, epoch->len + 1);
+
+    ngx_memory_barrier();
+    sh->current = other;
+    ngx_memory_barrier();
+    sh->writer = 0;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_corral_table_image_read(ngx_pool_t *pool, ngx_str_t *text)
+{
+    size_t                    len;
+    ngx_uint_t                tries, current;
+    ngx_http_corral_image_t   image;
+    ngx_http_corral_shctx_t  *sh;
+
+    sh = ngx_http_corral_sh;
+
+    /* a writer may switch twice while we copy: the CRC tells */
+
+    for (tries = 0; sh && tries < 3; tries++) {
+        current = sh->current;
+
+        if (current > 1) {
+            break;
+        }
+
+        image = sh->images[current];
+        len = ngx_min(image.len, sh->image_size);
+
+        text->data = ngx_palloc(pool, len + 1);
+        if (text->data == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_memcpy(text->data, image.data, len);
+        text->len = len;
+
+        if (ngx_crc32_long(text->data, len) == image.crc32) {
+            return NGX_OK;
+        }
+
+        ngx_pfree(pool, text->data);
+    }
+
+    return NGX_DECLINED;
+}
+
+
+uint64_t
+ngx_http_corral_table_image_revision(u_char epoch[65])
+{
+    ngx_uint_t  current;
+
+    if (ngx_http_corral_sh == NULL || ngx_http_corral_sh->current > 1) {
+        return 0;
+    }
+
+    current = ngx_http_corral_sh->current;
+
+    ngx_memcpy(epoch, ngx_http_corral_sh->images[current].epoch, 65);
+
+    return ngx_http_corral_sh->images[current].revision;
+}

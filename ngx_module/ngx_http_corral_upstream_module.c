@@ -1,0 +1,859 @@
+
+/*
+ * Step 5, upstream: one static upstream block serves every service; the peer
+ * is picked per request.  "corral" replaces the block's balancer.
+ *
+ * The context of the request is the peer data.  peer.get uses the instance
+ * that the wait step reserved; only a retry picks anew, from the generation
+ * that is current then.  peer.free tells passive health how it went and gives
+ * the count back; it may be called twice.
+ */
+
+
+#include "ngx_http_corral.h"
+
+
+#define NGX_HTTP_CORRAL_TRIES  3
+
+
+typedef struct {
+    ngx_flag_t                  enabled;
+    ngx_http_complex_value_t   *service;
+    ngx_uint_t                  method;     /* ngx_http_corral_method_e */
+    ngx_str_t                   hash_key;
+} ngx_http_corral_upstream_srv_conf_t;
+
+
+/* what the callbacks of the balancer look at */
+
+typedef struct {
+    ngx_http_corral_service_t  *service;
+    ngx_http_corral_ctx_t      *ctx;
+    ngx_uint_t                  last_resort;
+} ngx_http_corral_upstream_view_t;
+
+
+static ngx_int_t ngx_http_corral_upstream_init(ngx_conf_t *cf,
+    ngx_http_upstream_srv_conf_t *us);
+static ngx_int_t ngx_http_corral_upstream_get(ngx_peer_connection_t *pc,
+    void *data);
+static void ngx_http_corral_upstream_free(ngx_peer_connection_t *pc,
+    void *data, ngx_uint_t state);
+#if (NGX_HTTP_SSL)
+static ngx_int_t ngx_http_corral_upstream_set_session(
+    ngx_peer_connection_t *pc, void *data);
+static void ngx_http_corral_upstream_save_session(ngx_peer_connection_t *pc,
+    void *data);
+#endif
+static ngx_int_t ngx_http_corral_upstream_name(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx, ngx_http_corral_upstream_srv_conf_t *ucf);
+static ngx_uint_t ngx_http_corral_upstream_method(
+    ngx_http_corral_service_t *service,
+    ngx_http_corral_upstream_srv_conf_t *ucf, ngx_str_t *key);
+static uint32_t ngx_http_corral_upstream_choose(ngx_http_request_t *r,
+    ngx_http_corral_upstream_view_t *view, ngx_uint_t method,
+    ngx_str_t *hash_key);
+static uint64_t ngx_http_corral_upstream_random(void);
+static int ngx_http_corral_upstream_ok(void *data, uint32_t i);
+static uint32_t ngx_http_corral_upstream_load(void *data, uint32_t i);
+static uint64_t ngx_http_corral_upstream_key(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx, ngx_str_t *name);
+static void ngx_http_corral_upstream_cookie(ngx_http_request_t *r,
+    ngx_str_t *name, ngx_str_t *value);
+static ngx_int_t ngx_http_corral_upstream_copy(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx, ngx_http_corral_instance_t *instance);
+static ngx_int_t ngx_http_corral_upstream_header_filter(
+    ngx_http_request_t *r);
+static ngx_int_t ngx_http_corral_upstream_init_filter(ngx_conf_t *cf);
+static void *ngx_http_corral_upstream_create_srv_conf(ngx_conf_t *cf);
+static char *ngx_http_corral_upstream(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_corral_balance(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+
+static ngx_command_t  ngx_http_corral_upstream_commands[] = {
+
+    /* corral [service]; */
+
+    { ngx_string("corral"),
+      NGX_HTTP_UPS_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE1,
+      ngx_http_corral_upstream,
+      NGX_HTTP_SRV_CONF_OFFSET,
+      0,
+      NULL },
+
+    /* corral_balance round_robin | least_conn | hash [key]; */
+
+    { ngx_string("corral_balance"),
+      NGX_HTTP_UPS_CONF|NGX_CONF_TAKE12,
+      ngx_http_corral_balance,
+      NGX_HTTP_SRV_CONF_OFFSET,
+      0,
+      NULL },
+
+      ngx_null_command
+};
+
+
+static ngx_http_module_t  ngx_http_corral_upstream_module_ctx = {
+    NULL,                                  /* preconfiguration */
+    ngx_http_corral_upstream_init_filter,  /* postconfiguration */
+
+    NULL,                                  /* create main configuration */
+    NULL,                                  /* init main configuration */
+
+    ngx_http_corral_upstream_create_srv_conf,  /* create server conf */
+    NULL,                                  /* merge server configuration */
+
+    NULL,                                  /* create location configuration */
+    NULL                                   /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_http_corral_upstream_module = {
+    NGX_MODULE_V1,
+    &ngx_http_corral_upstream_module_ctx,  /* module context */
+    ngx_http_corral_upstream_commands,     /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    NULL,                                  /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    NULL,                                  /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
+
+
+static ngx_int_t
+ngx_http_corral_upstream_init(ngx_conf_t *cf, ngx_http_upstream_srv_conf_t *us)
+{
+    ngx_http_corral_upstream_srv_conf_t  *ucf;
+
+    ucf = ngx_http_conf_upstream_srv_conf(us, ngx_http_corral_upstream_module);
+
+    if (us->servers->nelts != 1) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "upstream \"%V\" in %s:%ui has \"corral\": its peers "
+                      "come from the registry, remove \"server\"",
+                      &us->host, us->file_name, us->line);
+        return NGX_ERROR;
+    }
+
+    us->peer.init = ngx_http_corral_upstream_init_peer;
+    us->peer.data = ucf;
+
+    return NGX_OK;
+}
+
+
+ngx_uint_t
+ngx_http_corral_upstream_is_corral(ngx_http_upstream_srv_conf_t *uscf)
+{
+    ngx_http_corral_upstream_srv_conf_t  *ucf;
+
+    if (uscf->srv_conf == NULL) {
+        return 0;
+    }
+
+    ucf = ngx_http_conf_upstream_srv_conf(uscf,
+                                          ngx_http_corral_upstream_module);
+
+    return ucf->enabled;
+}
+
+
+ngx_int_t
+ngx_http_corral_upstream_init_peer(ngx_http_request_t *r,
+    ngx_http_upstream_srv_conf_t *us)
+{
+    ngx_str_t                             key;
+    ngx_http_upstream_t                  *u;
+    ngx_http_corral_ctx_t                *ctx;
+    ngx_http_corral_service_t            *service;
+    ngx_http_corral_upstream_srv_conf_t  *ucf;
+
+    u = r->upstream;
+    ucf = ngx_http_conf_upstream_srv_conf(us, ngx_http_corral_upstream_module);
+
+    ctx = ngx_http_corral_get_ctx(r);
+    if (ctx == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (ctx->unparsed_uri.len && r == r->main) {
+        r->unparsed_uri = ctx->unparsed_uri;    /* see the route step */
+    }
+
+    if (ctx->service_id.len == 0
+        && ngx_http_corral_upstream_name(r, ctx, ucf) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    /*
+     * Nothing is reserved in a location without a route step, and after an
+     * internal redirect.  What was reserved is given back if this block
+     * balances otherwise than the first one.
+     */
+
+    service = ngx_http_corral_registry_find(&ctx->service_id);
+
+    if (ctx->hold.state == NGX_HTTP_CORRAL_HOLD_RESERVED && service
+        && ngx_http_corral_upstream_method(service, ucf, &key) != ctx->method)
+    {
+        ngx_http_corral_table_release(&ctx->hold);
+    }
+
+    if (ctx->hold.state != NGX_HTTP_CORRAL_HOLD_RESERVED) {
+        ctx->ntried = 0;
+    }
+
+    ctx->request = r;
+    ctx->upstream = us;
+    ctx->taken = 0;
+
+    u->peer.data = ctx;
+    u->peer.get = ngx_http_corral_upstream_get;
+    u->peer.free = ngx_http_corral_upstream_free;
+    u->peer.tries = ctx->terms.tries > 0 ? (ngx_uint_t) ctx->terms.tries
+                                         : NGX_HTTP_CORRAL_TRIES;
+
+#if (NGX_HTTP_SSL)
+    u->peer.set_session = ngx_http_corral_upstream_set_session;
+    u->peer.save_session = ngx_http_corral_upstream_save_session;
+#endif
+
+    return NGX_OK;
+}
+
+
+#if (NGX_HTTP_SSL)
+
+/* TLS sessions are not kept: an instance is picked anew each time */
+
+static ngx_int_t
+ngx_http_corral_upstream_set_session(ngx_peer_connection_t *pc, void *data)
+{
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_corral_upstream_save_session(ngx_peer_connection_t *pc, void *data)
+{
+}
+
+#endif
+
+
+/* the service of a location without a route step: the argument of "corral" */
+
+static ngx_int_t
+ngx_http_corral_upstream_name(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx, ngx_http_corral_upstream_srv_conf_t *ucf)
+{
+    ngx_str_t                   name;
+    ngx_http_corral_service_t  *service;
+
+    ngx_str_null(&name);
+
+    if (ucf->service
+        && ngx_http_complex_value(r, ucf->service, &name) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (name.len == 0) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "corral upstream: the request names no service");
+        return NGX_ERROR;
+    }
+
+    service = ngx_http_corral_registry_find(&name);
+
+    if (service == NULL) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "corral upstream: there is no service \"%V\"", &name);
+        return NGX_ERROR;
+    }
+
+    ctx->service_id.len = service->id.len;
+    ctx->service_id.data = ngx_pstrdup(r->pool, &service->id);
+    ctx->service_name.len = service->name.len;
+    ctx->service_name.data = ngx_pstrdup(r->pool, &service->name);
+    ctx->terms = service->terms;
+    ctx->protocol = service->protocol;
+
+    if (ctx->service_id.data == NULL || ctx->service_name.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_corral_upstream_get(ngx_peer_connection_t *pc, void *data)
+{
+    ngx_http_corral_ctx_t *ctx = data;
+
+    ngx_int_t                 rc;
+    ngx_http_corral_totals_t  delta;
+
+    if (ctx->taken || ctx->hold.state != NGX_HTTP_CORRAL_HOLD_RESERVED) {
+
+        rc = ngx_http_corral_upstream_pick(ctx->request, ctx, ctx->upstream);
+
+        if (rc != NGX_OK) {
+            pc->name = &ctx->service_name;
+            return rc;
+        }
+
+        if (ctx->taken) {
+            ngx_memzero(&delta, sizeof(ngx_http_corral_totals_t));
+            delta.retries = 1;
+            ngx_http_corral_table_add(ctx->terms.ref, &delta);
+        }
+    }
+
+    ngx_http_corral_table_activate(&ctx->hold);
+
+    ctx->taken = 1;
+    ctx->reported = 0;
+
+    pc->sockaddr = ctx->instance.sockaddr;
+    pc->socklen = ctx->instance.socklen;
+    pc->name = &ctx->instance.name;
+    pc->cached = 0;
+    pc->connection = NULL;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_corral_upstream_free(ngx_peer_connection_t *pc, void *data,
+    ngx_uint_t state)
+{
+    ngx_http_corral_ctx_t *ctx = data;
+
+    ngx_uint_t            hard;
+    ngx_http_upstream_t  *u;
+
+    if (ctx->hold.state == NGX_HTTP_CORRAL_HOLD_NONE) {
+        return;
+    }
+
+    if (state & NGX_PEER_FAILED) {
+
+        /* never connected: refused, unreachable or timed out */
+
+        u = ctx->request->upstream;
+        hard = u && u->state && u->state->connect_time == (ngx_msec_t) -1;
+
+        ngx_http_corral_upstream_report(ctx->request, ctx, 0, hard);
+    }
+
+    ngx_http_corral_table_release(&ctx->hold);
+
+    if (pc->tries) {
+        pc->tries--;
+    }
+}
+
+
+void
+ngx_http_corral_upstream_report(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx, ngx_uint_t ok, ngx_uint_t hard)
+{
+    if (ctx->reported) {
+        return;
+    }
+
+    ctx->reported = 1;
+
+    if (ok) {
+        ngx_http_corral_table_ok(ctx->instance.ref);
+        return;
+    }
+
+    if (ngx_http_corral_table_fail(ctx->instance.ref, ctx->terms.max_fails,
+                                   ctx->terms.fail_timeout, hard))
+    {
+        ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+                      "corral upstream: instance \"%V\" of service \"%V\" "
+                      "fails, it rests for %i ms or longer",
+                      &ctx->instance.id, &ctx->service_name,
+                      ctx->terms.fail_timeout);
+    }
+}
+
+
+ngx_int_t
+ngx_http_corral_upstream_pick(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx, ngx_http_upstream_srv_conf_t *us)
+{
+    uint32_t                              i;
+    ngx_str_t                             hash_key;
+    ngx_http_corral_instance_t           *instance;
+    ngx_http_corral_main_conf_t          *mcf;
+    ngx_http_corral_upstream_view_t       view;
+    ngx_http_corral_upstream_srv_conf_t  *ucf;
+
+    ngx_http_corral_table_release(&ctx->hold);
+
+    if (us == NULL) {
+        mcf = ngx_http_get_module_main_conf(r, ngx_http_corral_module);
+        us = mcf->upstream;
+    }
+
+    ucf = us ? ngx_http_conf_upstream_srv_conf(us,
+                                         ngx_http_corral_upstream_module)
+             : NULL;
+
+    view.ctx = ctx;
+    view.service = ngx_http_corral_registry_find(&ctx->service_id);
+
+    if (view.service == NULL || view.service->n == 0) {
+        return NGX_BUSY;
+    }
+
+    ctx->method = ngx_http_corral_upstream_method(view.service, ucf,
+                                                  &hash_key);
+
+    i = ngx_http_corral_upstream_choose(r, &view, ctx->method, &hash_key);
+
+    if (i == CORRAL_BALANCE_NONE) {
+        return NGX_BUSY;
+    }
+
+    instance = &view.service->instances[i];
+
+    if (ngx_http_corral_upstream_copy(r, ctx, instance) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (ctx->ntried < NGX_HTTP_CORRAL_MAX_TRIES) {
+        ctx->tried[ctx->ntried++] = instance->key;
+    }
+
+    (void) ngx_http_corral_table_avail(instance->ref, 1);
+
+    ngx_http_corral_table_reserve(instance->ref, &ctx->hold);
+
+    return NGX_OK;
+}
+
+
+/* the method and hash key of a service: its own, or those of the block */
+
+static ngx_uint_t
+ngx_http_corral_upstream_method(ngx_http_corral_service_t *service,
+    ngx_http_corral_upstream_srv_conf_t *ucf, ngx_str_t *key)
+{
+    *key = service->hash_key;
+
+    switch (service->balance_method) {
+
+    case CORRAL_METHOD_ROUND_ROBIN:
+        return NGX_HTTP_CORRAL_ROUND_ROBIN;
+
+    case CORRAL_METHOD_LEAST_CONN:
+        return NGX_HTTP_CORRAL_LEAST_CONN;
+
+    case CORRAL_METHOD_HASH:
+        return NGX_HTTP_CORRAL_HASH;
+
+    default: /* CORRAL_METHOD_DEFAULT */
+
+        if (ucf == NULL) {
+            return NGX_HTTP_CORRAL_ROUND_ROBIN;
+        }
+
+        if (ucf->hash_key.len) {
+            *key = ucf->hash_key;
+        }
+
+        return ucf->method;
+    }
+}
+
+
+/*
+ * Ejected instances are passed over.  When nothing else is left they are
+ * tried all the same: a gateway that has ejected all of them knows nothing,
+ * and a try costs less than an answer that is wrong.
+ */
+
+static uint32_t
+ngx_http_corral_upstream_choose(ngx_http_request_t *r,
+    ngx_http_corral_upstream_view_t *view, ngx_uint_t method,
+    ngx_str_t *hash_key)
+{
+    uint32_t                    i, *cursor;
+    corral_balance_view_t       bv;
+    ngx_http_corral_service_t  *service;
+
+    service = view->service;
+
+    bv.ok = ngx_http_corral_upstream_ok;
+    bv.load = ngx_http_corral_upstream_load;
+    bv.data = view;
+
+    for (view->last_resort = 0; view->last_resort < 2; view->last_resort++) {
+
+        switch (method) {
+
+        case NGX_HTTP_CORRAL_LEAST_CONN:
+            i = corral_balance_least_conn(service->balance, &bv,
+                                          ngx_http_corral_upstream_random());
+            break;
+
+        case NGX_HTTP_CORRAL_HASH:
+            i = corral_balance_hash(service->balance, &bv,
+                                    ngx_http_corral_upstream_key(r, view->ctx,
+                                                                 hash_key));
+            break;
+
+        default: /* NGX_HTTP_CORRAL_ROUND_ROBIN */
+
+            /* one cursor for all workers, so that a cycle is exact */
+
+            cursor = ngx_http_corral_table_cursor(view->ctx->terms.ref);
+
+            i = corral_balance_round_robin(service->balance, &bv, cursor,
+                                           ngx_http_corral_upstream_random());
+            break;
+        }
+
+        if (i != CORRAL_BALANCE_NONE) {
+            return i;
+        }
+    }
+
+    return CORRAL_BALANCE_NONE;
+}
+
+
+/* xorshift64* (S. Vigna, An experimental exploration of Marsaglia's ...) */
+
+static uint64_t
+ngx_http_corral_upstream_random(void)
+{
+    static uint64_t  x;
+
+    if (x == 0) {
+        x = ((uint64_t) ngx_random() << 32 | (uint64_t) ngx_random()) | 1;
+    }
+
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+
+    return x * 0x2545F4914F6CDD1DULL;
+}
+
+
+static int
+ngx_http_corral_upstream_ok(void *data, uint32_t i)
+{
+    ngx_http_corral_upstream_view_t *view = data;
+
+    ngx_uint_t                   n;
+    ngx_http_corral_ctx_t       *ctx;
+    ngx_http_corral_instance_t  *instance;
+
+    ctx = view->ctx;
+    instance = &view->service->instances[i];
+
+    for (n = 0; n < ctx->ntried; n++) {
+        if (ctx->tried[n] == instance->key) {
+            return 0;
+        }
+    }
+
+    if (!view->last_resort
+        && ngx_http_corral_table_avail(instance->ref, 0)
+           == NGX_HTTP_CORRAL_EJECTED)
+    {
+        return 0;
+    }
+
+    return view->service->max_sessions == 0
+           || ngx_http_corral_table_load(instance->ref)
+              < view->service->max_sessions;
+}
+
+
+static uint32_t
+ngx_http_corral_upstream_load(void *data, uint32_t i)
+{
+    ngx_http_corral_upstream_view_t *view = data;
+
+    return ngx_http_corral_table_load(view->service->instances[i].ref);
+}
+
+
+/*
+ * The value that a hash key names; a request without it is hashed by the
+ * address of the client.
+ */
+
+static uint64_t
+ngx_http_corral_upstream_key(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx, ngx_str_t *name)
+{
+    u_char           *p;
+    ngx_str_t         key, rest;
+    ngx_table_elt_t  *h;
+
+    ngx_str_null(&key);
+
+    p = ngx_strlchr(name->data, name->data + name->len, '.');
+
+    rest.data = p ? p + 1 : name->data + name->len;
+    rest.len = name->data + name->len - rest.data;
+
+    if (p == NULL && name->len == sizeof("session") - 1
+        && ngx_strncmp(name->data, "session", name->len) == 0)
+    {
+        key = ctx->session;
+
+    } else if (p && ngx_strncmp(name->data, "header.", 7) == 0) {
+        h = ngx_http_corral_get_header(r, &rest);
+
+        if (h) {
+            key = h->value;
+        }
+
+    } else if (p && ngx_strncmp(name->data, "query.", 6) == 0) {
+        (void) ngx_http_arg(r, rest.data, rest.len, &key);
+
+    } else if (p && ngx_strncmp(name->data, "cookie.", 7) == 0) {
+        ngx_http_corral_upstream_cookie(r, &rest, &key);
+    }
+
+    if (key.len == 0) {
+        key = r->connection->addr_text;
+    }
+
+    return corral_balance_key(key.data, key.len);
+}
+
+
+static void
+ngx_http_corral_upstream_cookie(ngx_http_request_t *r, ngx_str_t *name,
+    ngx_str_t *value)
+{
+#if (nginx_version >= 1023000)
+
+    (void) ngx_http_parse_multi_header_lines(r, r->headers_in.cookie, name,
+                                             value);
+#else
+
+    (void) ngx_http_parse_multi_header_lines(&r->headers_in.cookies, name,
+                                             value);
+#endif
+}
+
+
+static ngx_int_t
+ngx_http_corral_upstream_copy(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx, ngx_http_corral_instance_t *instance)
+{
+    u_char  *p;
+
+    p = ngx_palloc(r->pool, instance->socklen + instance->id.len
+                            + instance->name.len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ctx->instance = *instance;
+
+    ctx->instance.sockaddr = (struct sockaddr *) p;
+    p = ngx_cpymem(p, instance->sockaddr, instance->socklen);
+
+    ctx->instance.id.data = p;
+    p = ngx_cpymem(p, instance->id.data, instance->id.len);
+
+    ctx->instance.name.data = p;
+    ngx_memcpy(p, instance->name.data, instance->name.len);
+
+    return NGX_OK;
+}
+
+
+/* an answer below 500 has come: the instance is well, also while it streams */
+
+static ngx_int_t
+ngx_http_corral_upstream_header_filter(ngx_http_request_t *r)
+{
+    ngx_http_corral_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_corral_module);
+
+    if (ctx && ctx->taken && r->upstream
+        && ctx->hold.state == NGX_HTTP_CORRAL_HOLD_ACTIVE
+        && r->headers_out.status < NGX_HTTP_INTERNAL_SERVER_ERROR)
+    {
+        ngx_http_corral_upstream_report(r, ctx, 1, 0);
+    }
+
+    return ngx_http_next_header_filter(r);
+}
+
+
+static ngx_int_t
+ngx_http_corral_upstream_init_filter(ngx_conf_t *cf)
+{
+    ngx_http_next_header_filter = ngx_http_top_header_filter;
+    ngx_http_top_header_filter = ngx_http_corral_upstream_header_filter;
+
+    return NGX_OK;
+}
+
+
+static void *
+ngx_http_corral_upstream_create_srv_conf(ngx_conf_t *cf)
+{
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     conf->enabled = 0;
+     *     conf->service = NULL;
+     *     conf->method = NGX_HTTP_CORRAL_ROUND_ROBIN;
+     *     conf->hash_key = { 0, NULL };
+     */
+
+    return ngx_pcalloc(cf->pool,
+                       sizeof(ngx_http_corral_upstream_srv_conf_t));
+}
+
+
+static char *
+ngx_http_corral_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_corral_upstream_srv_conf_t *ucf = conf;
+
+    ngx_str_t                         *value;
+    ngx_http_upstream_server_t        *server;
+    ngx_http_corral_main_conf_t       *mcf;
+    ngx_http_upstream_srv_conf_t      *us;
+    ngx_http_compile_complex_value_t   ccv;
+
+    if (ucf->enabled) {
+        return "is duplicate";
+    }
+
+    us = ngx_http_conf_get_module_srv_conf(cf, ngx_http_upstream_module);
+    mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_corral_module);
+
+    if (us->peer.init_upstream) {
+        return "must stand before \"keepalive\" and alone: another balancer "
+               "is set already";
+    }
+
+    /* nginx refuses a block without servers; this one is never used */
+
+    server = ngx_array_push(us->servers);
+    if (server == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memzero(server, sizeof(ngx_http_upstream_server_t));
+
+    ngx_str_set(&server->name, "corral");
+    server->down = 1;
+
+    us->peer.init_upstream = ngx_http_corral_upstream_init;
+
+    ucf->enabled = 1;
+    mcf->used = cmd->name;
+
+    if (mcf->upstream == NULL) {
+        mcf->upstream = us;
+    }
+
+    if (cf->args->nelts == 1) {
+        return NGX_CONF_OK;
+    }
+
+    value = cf->args->elts;
+
+    ucf->service = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
+    if (ucf->service == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = &value[1];
+    ccv.complex_value = ucf->service;
+
+    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_corral_balance(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_corral_upstream_srv_conf_t *ucf = conf;
+
+    ngx_str_t                    *value;
+    ngx_http_corral_main_conf_t  *mcf;
+
+    value = cf->args->elts;
+    mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_corral_module);
+
+    if (!ucf->enabled) {
+        return "must stand behind \"corral\"";
+    }
+
+    if (ngx_strcmp(value[1].data, "round_robin") == 0) {
+        ucf->method = NGX_HTTP_CORRAL_ROUND_ROBIN;
+
+    } else if (ngx_strcmp(value[1].data, "least_conn") == 0) {
+        ucf->method = NGX_HTTP_CORRAL_LEAST_CONN;
+
+    } else if (ngx_strcmp(value[1].data, "hash") == 0) {
+        ucf->method = NGX_HTTP_CORRAL_HASH;
+
+    } else {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid method \"%V\": \"round_robin\", "
+                           "\"least_conn\" or \"hash\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    mcf->methods |= 1 << ucf->method;
+
+    if (cf->args->nelts == 2) {
+        return NGX_CONF_OK;
+    }
+
+    if (ucf->method != NGX_HTTP_CORRAL_HASH
+        || !ngx_http_corral_registry_hash_key(&value[2]))
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\": only \"hash\" has one: "
+                           "\"client_ip\", \"session\", \"header.NAME\", "
+                           "\"query.NAME\" or \"cookie.NAME\"", &value[2]);
+        return NGX_CONF_ERROR;
+    }
+
+    ucf->hash_key = value[2];
+
+    return NGX_CONF_OK;
+}

@@ -168,9 +168,9 @@ $(B)/gen/%.o: $(B)/gen/%.c $(B)/flags | $(B)/gen/corrald_embed.h
 
 
 # Unit tests and fuzzers.  A test says what it is linked with in its first
-# lines: /* links: ngx_module/corral_frame.c -ljansson */
+# comment, see auto/links.
 
-links = $(shell sed -n '1,20s|.*links: *\(.*[^ ]\) *\*/.*|\1|p' $(1))
+links = $(shell auto/links $(1))
 linked = $(patsubst %.c,$(B)/obj/%.o,$(call links,$(1)))
 
 # $(1) a source of t/FOLDER, $(2) the folder in build/, $(3) further objects

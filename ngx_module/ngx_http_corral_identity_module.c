@@ -31,9 +31,15 @@ typedef struct {
 
 
 static ngx_int_t ngx_http_corral_identity_origin(ngx_http_request_t *r);
-static ngx_int_t ngx_http_corral_identity_strip(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_corral_identity_origin_ok(ngx_http_request_t *r,
+    ngx_http_corral_identity_loc_conf_t *ilcf, ngx_str_t *origin);
+static ngx_int_t ngx_http_corral_identity_strip(ngx_http_request_t *r,
+    ngx_str_t *forwarded_for);
 static ngx_uint_t ngx_http_corral_identity_reserved(ngx_str_t *name);
-static ngx_int_t ngx_http_corral_identity_forwarded(ngx_http_request_t *r);
+static ngx_int_t ngx_http_corral_identity_join(ngx_pool_t *pool,
+    ngx_str_t *list, ngx_str_t *value);
+static ngx_int_t ngx_http_corral_identity_forwarded(ngx_http_request_t *r,
+    ngx_str_t *forwarded_for);
 static void *ngx_http_corral_identity_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_http_corral_identity_merge_loc_conf(ngx_conf_t *cf,
     void *parent, void *child);
@@ -91,6 +97,7 @@ ngx_int_t
 ngx_http_corral_identity_handler(ngx_http_request_t *r)
 {
     ngx_int_t                    rc;
+    ngx_str_t                    forwarded_for;
     ngx_http_corral_ctx_t       *ctx;
     ngx_http_corral_loc_conf_t  *lcf;
 
@@ -115,8 +122,8 @@ ngx_http_corral_identity_handler(ngx_http_request_t *r)
         return NGX_DECLINED;                /* redirected internally */
     }
 
-    if (ngx_http_corral_identity_strip(r) != NGX_OK
-        || ngx_http_corral_identity_forwarded(r) != NGX_OK)
+    if (ngx_http_corral_identity_strip(r, &forwarded_for) != NGX_OK
+        || ngx_http_corral_identity_forwarded(r, &forwarded_for) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -130,19 +137,17 @@ ngx_http_corral_identity_handler(ngx_http_request_t *r)
 /*
  * Browsers send Origin with each WebSocket handshake and each request that
  * crosses origins.  "same" compares its authority with Host: a page of another
- * host, also one whose name was made to resolve to this machine, differs.
+ * host, also one whose name was made to resolve to this machine, differs.  Of
+ * several lines each must pass.
  */
 
 static ngx_int_t
 ngx_http_corral_identity_origin(ngx_http_request_t *r)
 {
-    u_char                               *p;
-    ngx_str_t                            *o, host, authority;
     ngx_uint_t                            i;
     ngx_table_elt_t                      *h;
+    ngx_list_part_t                      *part;
     ngx_http_corral_identity_loc_conf_t  *ilcf;
-
-    static ngx_str_t  name = ngx_string("origin");
 
     ilcf = ngx_http_get_module_loc_conf(r, ngx_http_corral_identity_module);
 
@@ -150,55 +155,79 @@ ngx_http_corral_identity_origin(ngx_http_request_t *r)
         return NGX_OK;
     }
 
-    h = ngx_http_corral_get_header(r, &name);
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
+        h = part->elts;
 
-    if (h == NULL) {
-        return NGX_OK;
+        for (i = 0; i < part->nelts; i++) {
+
+            if (h[i].key.len == 6
+                && ngx_strncasecmp(h[i].key.data, (u_char *) "origin", 6) == 0
+                && !ngx_http_corral_identity_origin_ok(r, ilcf, &h[i].value))
+            {
+                return ngx_http_corral_problem(r, NGX_HTTP_FORBIDDEN,
+                                   "origin_refused", 0,
+                                   "Origin \"%V\" may not use this location; "
+                                   "corral_origin says who may",
+                                   &h[i].value);
+            }
+        }
     }
+
+    return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_corral_identity_origin_ok(ngx_http_request_t *r,
+    ngx_http_corral_identity_loc_conf_t *ilcf, ngx_str_t *origin)
+{
+    u_char      *p;
+    ngx_str_t   *o, host, authority;
+    ngx_uint_t   i;
 
     if (ilcf->origin == NGX_HTTP_CORRAL_ORIGIN_LIST) {
         o = ilcf->origins->elts;
 
         for (i = 0; i < ilcf->origins->nelts; i++) {
 
-            if (o[i].len == h->value.len
-                && ngx_strncasecmp(o[i].data, h->value.data, o[i].len) == 0)
+            if (o[i].len == origin->len
+                && ngx_strncasecmp(o[i].data, origin->data, o[i].len) == 0)
             {
-                return NGX_OK;
+                return 1;
             }
         }
 
-    } else if (r->headers_in.host) {
-        host = r->headers_in.host->value;
-        authority = h->value;
-
-        p = ngx_strnstr(authority.data, "://", authority.len);
-
-        if (p) {
-            authority.len -= p + 3 - authority.data;
-            authority.data = p + 3;
-
-            if (authority.len == host.len
-                && ngx_strncasecmp(authority.data, host.data, host.len) == 0)
-            {
-                return NGX_OK;
-            }
-        }
+        return 0;
     }
 
-    return ngx_http_corral_problem(r, NGX_HTTP_FORBIDDEN, "origin_refused", 0,
-                                   "Origin \"%V\" may not use this location; "
-                                   "corral_origin says who may", &h->value);
+    p = ngx_strnstr(origin->data, "://", origin->len);
+
+    if (r->headers_in.host == NULL || p == NULL) {
+        return 0;
+    }
+
+    host = r->headers_in.host->value;
+
+    authority.data = p + 3;
+    authority.len = origin->data + origin->len - authority.data;
+
+    return authority.len == host.len
+           && ngx_strncasecmp(authority.data, host.data, host.len) == 0;
 }
 
 
+/* takes out what may not pass, and X-Forwarded-For, which is made anew */
+
 static ngx_int_t
-ngx_http_corral_identity_strip(ngx_http_request_t *r)
+ngx_http_corral_identity_strip(ngx_http_request_t *r,
+    ngx_str_t *forwarded_for)
 {
     ngx_list_t        list;
     ngx_uint_t        i;
     ngx_table_elt_t  *h, *copy;
     ngx_list_part_t  *part;
+
+    ngx_str_null(forwarded_for);
 
     if (ngx_list_init(&list, r->pool, 20, sizeof(ngx_table_elt_t)) != NGX_OK) {
         return NGX_ERROR;
@@ -210,6 +239,20 @@ ngx_http_corral_identity_strip(ngx_http_request_t *r)
         for (i = 0; i < part->nelts; i++) {
 
             if (ngx_http_corral_identity_reserved(&h[i].key)) {
+                continue;
+            }
+
+            if (h[i].key.len == 15
+                && ngx_strncasecmp(h[i].key.data,
+                                   (u_char *) "x-forwarded-for", 15) == 0)
+            {
+                if (ngx_http_corral_identity_join(r->pool, forwarded_for,
+                                                  &h[i].value)
+                    != NGX_OK)
+                {
+                    return NGX_ERROR;
+                }
+
                 continue;
             }
 
@@ -247,41 +290,54 @@ ngx_http_corral_identity_reserved(ngx_str_t *name)
 }
 
 
+static ngx_int_t
+ngx_http_corral_identity_join(ngx_pool_t *pool, ngx_str_t *list,
+    ngx_str_t *value)
+{
+    u_char  *p, *joined;
+
+    if (list->len == 0) {
+        *list = *value;
+        return NGX_OK;
+    }
+
+    joined = ngx_pnalloc(pool, list->len + 2 + value->len);
+    if (joined == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = ngx_cpymem(joined, list->data, list->len);
+    *p++ = ',';
+    *p++ = ' ';
+    p = ngx_cpymem(p, value->data, value->len);
+
+    list->data = joined;
+    list->len = p - joined;
+
+    return NGX_OK;
+}
+
+
 /*
- * X-Forwarded-For gets the address of the peer appended; -Proto and -Host are
- * kept if a proxy in front has set them.
+ * X-Forwarded-For is one line, with the address of the peer last; -Proto and
+ * -Host are kept if a proxy in front has set them.
  */
 
 static ngx_int_t
-ngx_http_corral_identity_forwarded(ngx_http_request_t *r)
+ngx_http_corral_identity_forwarded(ngx_http_request_t *r,
+    ngx_str_t *forwarded_for)
 {
-    u_char           *p;
-    ngx_str_t         value, *addr;
-    ngx_table_elt_t  *h;
+    ngx_str_t  value;
 
-    static ngx_str_t  forwarded_for = ngx_string("x-forwarded-for");
+    static ngx_str_t  name = ngx_string("x-forwarded-for");
     static ngx_str_t  proto = ngx_string("x-forwarded-proto");
     static ngx_str_t  host = ngx_string("x-forwarded-host");
 
-    addr = &r->connection->addr_text;
-    h = ngx_http_corral_get_header(r, &forwarded_for);
-
-    value = *addr;
-
-    if (h) {
-        value.len = h->value.len + 2 + addr->len;
-        value.data = ngx_pnalloc(r->pool, value.len);
-        if (value.data == NULL) {
-            return NGX_ERROR;
-        }
-
-        p = ngx_cpymem(value.data, h->value.data, h->value.len);
-        *p++ = ',';
-        *p++ = ' ';
-        ngx_memcpy(p, addr->data, addr->len);
-    }
-
-    if (ngx_http_corral_set_header(r, &forwarded_for, &value) == NGX_ERROR) {
+    if (ngx_http_corral_identity_join(r->pool, forwarded_for,
+                                      &r->connection->addr_text)
+        != NGX_OK
+        || ngx_http_corral_set_header(r, &name, forwarded_for) == NGX_ERROR)
+    {
         return NGX_ERROR;
     }
 

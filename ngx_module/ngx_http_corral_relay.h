@@ -57,11 +57,34 @@ typedef struct {
 } ngx_http_corral_filter_t;
 
 
+/* What the handshake hands over. */
+
+typedef struct {
+    ngx_str_t                 head;         /* the 101 for the client */
+    ngx_str_t                 early;        /* bytes the agent sent behind it */
+    ngx_http_corral_terms_t  *terms;        /* nothing in it is unset */
+    ngx_http_cleanup_t       *cleanup;      /* the handshake's own, of r */
+    ngx_uint_t                deflate;      /* RSV1 is allowed */
+} ngx_http_corral_start_t;
+
+
 typedef void (*ngx_http_corral_closed_pt)(void *data, ngx_uint_t matched,
     ngx_uint_t closed, ngx_uint_t sent);
 
 
 ngx_int_t ngx_http_corral_relay_init(ngx_cycle_t *cycle);
+
+/*
+ * Makes a pair of the client's connection and r->upstream's.  Sends the 101.
+ * Takes over both connections and ctx->hold; the request is freed, or kept if
+ * somebody else holds it.  Returns NGX_OK: r must not be used any more; or
+ * NGX_ERROR: nothing was changed.  Nothing is read before the next event.
+ */
+ngx_int_t ngx_http_corral_relay_start(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx, ngx_http_corral_start_t *start);
+
+/* 1 if the client's connection belongs to a pair, and not to a request */
+ngx_uint_t ngx_http_corral_relay_owns(ngx_connection_t *c);
 
 /* number of pairs in this worker */
 ngx_uint_t ngx_http_corral_relay_count(void);

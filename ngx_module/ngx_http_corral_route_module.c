@@ -37,6 +37,7 @@ static ngx_int_t ngx_http_corral_route_from_path(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_str_t *prefix, ngx_str_t *name);
 static ngx_int_t ngx_http_corral_route_strip(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, size_t len);
+static ngx_uint_t ngx_http_corral_route_literal(ngx_http_request_t *r);
 static ngx_int_t ngx_http_corral_route_escape(ngx_http_request_t *r,
     ngx_str_t *uri);
 static ngx_int_t ngx_http_corral_route_unescape(ngx_http_request_t *r,
@@ -334,16 +335,20 @@ ngx_http_corral_route_from_path(ngx_http_request_t *r,
 
 /*
  * Takes len bytes off the path.  The target keeps the client's encoding when
- * the prefix stands in it literally; otherwise it is made from the decoded
- * path.  peer.init gives r->unparsed_uri back for the log: by then proxy_pass
- * has made its request.
+ * the prefix stands in it literally and nginx has not normalised the path;
+ * otherwise it is made from the decoded path, so that no ".." reaches an agent
+ * that locations have not seen.  peer.init gives r->unparsed_uri back for the
+ * log: by then proxy_pass has made its request.
  */
 
 static ngx_int_t
 ngx_http_corral_route_strip(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx,
     size_t len)
 {
-    u_char  c, *p;
+    u_char      c, *p;
+    ngx_uint_t  literal;
+
+    literal = ngx_http_corral_route_literal(r);
 
     r->uri.data += len;
     r->uri.len -= len;
@@ -354,7 +359,7 @@ ngx_http_corral_route_strip(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx,
 
     p = ctx->unparsed_uri.data;
 
-    if (r->valid_unparsed_uri && ctx->unparsed_uri.len >= len
+    if (literal && ctx->unparsed_uri.len >= len
         && ngx_strncmp(p, ctx->prefix.data, len) == 0)
     {
         c = ctx->unparsed_uri.len > len ? p[len] : '?';
@@ -385,6 +390,46 @@ ngx_http_corral_route_strip(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx,
     r->valid_unparsed_uri = 0;
 
     return ngx_http_corral_route_escape(r, &ctx->uri);
+}
+
+
+/* is the path what the client sent, but for its encoding? */
+
+static ngx_uint_t
+ngx_http_corral_route_literal(ngx_http_request_t *r)
+{
+    u_char     *p, *src, *dst;
+    size_t      len;
+    ngx_uint_t  same;
+
+    if (!r->valid_unparsed_uri || r->complex_uri) {
+        return 0;
+    }
+
+    if (!r->quoted_uri) {
+        return 1;
+    }
+
+    p = ngx_strlchr(r->unparsed_uri.data,
+                    r->unparsed_uri.data + r->unparsed_uri.len, '?');
+    len = p ? (size_t) (p - r->unparsed_uri.data) : r->unparsed_uri.len;
+
+    dst = ngx_pnalloc(r->pool, len + 1);
+    if (dst == NULL) {
+        return 0;
+    }
+
+    p = dst;
+    src = r->unparsed_uri.data;
+
+    ngx_unescape_uri(&dst, &src, len, 0);
+
+    same = (size_t) (dst - p) == r->uri.len
+           && ngx_memcmp(p, r->uri.data, r->uri.len) == 0;
+
+    ngx_pfree(r->pool, p);
+
+    return same;
 }
 
 

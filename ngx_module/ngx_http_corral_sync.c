@@ -3,12 +3,13 @@
  * Keeps the registry of one worker: where it comes from at the start, what is
  * done when it has changed, in which order, and how much of it in one turn of
  * the event loop.  The parts know nothing of each other: load (text in), save
- * (text out).
+ * (text out), follow (Redis).
  *
  * At the start the registry comes from the image in the zone, which survives
  * a reload, else from the state file.  Without Redis the order is the other
  * way round, as the file is the truth then and may have been edited; it is
- * looked at once a second and loaded anew when it has changed.
+ * looked at once a second and loaded anew when it has changed.  With Redis,
+ * that is followed from then on.
  *
  * No locks.  Everything lives as long as the worker.  All timers are
  * cancelable: none of this holds an old worker back.
@@ -17,7 +18,9 @@
 
 #include "ngx_http_corral.h"
 #include "ngx_http_corral_clock.h"
+#include "ngx_http_corral_follow.h"
 #include "ngx_http_corral_load.h"
+#include "ngx_http_corral_publish.h"
 #include "ngx_http_corral_save.h"
 #include "ngx_http_corral_sync.h"
 
@@ -38,6 +41,7 @@ typedef enum {
 
 
 typedef struct {
+    ngx_pool_t                     *pool;
     ngx_http_corral_main_conf_t    *conf;
     ngx_http_corral_sync_info_t     info;
 
@@ -62,10 +66,11 @@ static void ngx_http_corral_sync_first(uint64_t until);
 static ngx_int_t ngx_http_corral_sync_source(void);
 static void ngx_http_corral_sync_loaded(ngx_int_t rc);
 static void ngx_http_corral_sync_follow(void);
+static ngx_resolver_t *ngx_http_corral_sync_resolver(void);
 static void ngx_http_corral_sync_watch(ngx_event_t *ev);
 static void ngx_http_corral_sync_work(ngx_event_t *ev);
 static void ngx_http_corral_sync_post(void);
-static void ngx_http_corral_sync_changed(void);
+static void ngx_http_corral_sync_changed(ngx_uint_t full);
 static void ngx_http_corral_sync_save(ngx_event_t *ev);
 static void ngx_http_corral_sync_saved(ngx_int_t rc);
 
@@ -98,6 +103,11 @@ ngx_http_corral_sync_init(ngx_cycle_t *cycle)
     sync->info.configured = (mcf->redis.len != 0);
     ngx_str_set(&sync->info.source, "none");
 
+    sync->pool = ngx_create_pool(1024, cycle->log);
+    if (sync->pool == NULL) {
+        return NGX_ERROR;
+    }
+
     sync->dummy.fd = (ngx_socket_t) -1;
 
     ngx_http_corral_sync_event(&sync->work, ngx_http_corral_sync_work);
@@ -127,14 +137,25 @@ ngx_http_corral_sync_info(void)
 void
 ngx_http_corral_sync_connections(void)
 {
+    ngx_http_corral_publish_connections();
 }
 
 
 void
 ngx_http_corral_sync_exit(ngx_cycle_t *cycle)
 {
+    ngx_http_corral_sync_t  *sync;
+
+    sync = &ngx_http_corral_sync;
+
+    ngx_http_corral_follow_exit();
     ngx_http_corral_load_abort();
     ngx_http_corral_save_abort();
+
+    if (sync->pool) {
+        ngx_destroy_pool(sync->pool);
+        sync->pool = NULL;
+    }
 }
 
 
@@ -265,7 +286,7 @@ ngx_http_corral_sync_loaded(ngx_int_t rc)
                   info->epoch, info->revision, info->services,
                   info->instances);
 
-    ngx_http_corral_sync_changed();
+    ngx_http_corral_sync_changed(1);
 }
 
 
@@ -280,13 +301,52 @@ ngx_http_corral_sync_follow(void)
 
     sync->started = 1;
 
-    if (!sync->info.configured && sync->conf->state_file.len) {
+    if (sync->info.configured) {
+
+        if (ngx_http_corral_follow_init(sync->pool, sync->conf,
+                                        ngx_http_corral_sync_resolver(),
+                                        &sync->info,
+                                        ngx_http_corral_sync_changed)
+            != NGX_OK)
+        {
+            ngx_log_error(NGX_LOG_CRIT, ngx_cycle->log, 0,
+                          "corral: no memory to follow Redis: this worker "
+                          "stays with the registry it has");
+        }
+
+        return;
+    }
+
+    if (sync->conf->state_file.len) {
 
         /* a phase of its own for each worker */
 
-        ngx_add_timer(&sync->watch, (ngx_msec_t) (ngx_random()
-                                    % NGX_HTTP_CORRAL_SYNC_WATCH));
+        ngx_add_timer(&sync->watch, (ngx_msec_t) ngx_random()
+                                    % NGX_HTTP_CORRAL_SYNC_WATCH);
     }
+}
+
+
+/* The one of the http block, or NULL if there is no "resolver" in it. */
+
+static ngx_resolver_t *
+ngx_http_corral_sync_resolver(void)
+{
+    ngx_http_conf_ctx_t       *ctx;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    ctx = (ngx_http_conf_ctx_t *) ngx_get_conf(ngx_cycle->conf_ctx,
+                                               ngx_http_module);
+
+    clcf = ctx->loc_conf[ngx_http_core_module.ctx_index];
+
+    /* nginx makes an empty one where none is configured */
+
+    if (clcf->resolver == NULL || clcf->resolver->connections.nelts == 0) {
+        return NULL;
+    }
+
+    return clcf->resolver;
 }
 
 
@@ -381,7 +441,7 @@ ngx_http_corral_sync_work(ngx_event_t *ev)
  */
 
 static void
-ngx_http_corral_sync_changed(void)
+ngx_http_corral_sync_changed(ngx_uint_t full)
 {
     ngx_http_corral_sync_t  *sync;
 
@@ -455,7 +515,7 @@ ngx_http_corral_sync_saved(ngx_int_t rc)
     sync = &ngx_http_corral_sync;
 
     if (rc == NGX_BUSY) {
-        ngx_http_corral_sync_changed();
+        ngx_http_corral_sync_changed(1);
         return;
     }
 

@@ -45,6 +45,8 @@ static ngx_int_t ngx_http_corral_upstream_set_session(
 static void ngx_http_corral_upstream_save_session(ngx_peer_connection_t *pc,
     void *data);
 #endif
+static ngx_uint_t ngx_http_corral_upstream_speaks(ngx_http_upstream_t *u,
+    ngx_http_corral_ctx_t *ctx);
 static ngx_int_t ngx_http_corral_upstream_name(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_http_corral_upstream_srv_conf_t *ucf);
 static ngx_uint_t ngx_http_corral_upstream_method(
@@ -196,6 +198,14 @@ ngx_http_corral_upstream_init_peer(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
+    if (!ngx_http_corral_upstream_speaks(u, ctx)) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "corral upstream: service \"%V\" does not speak what "
+                      "this location passes, \"%V\": see its \"protocol\"",
+                      &ctx->service_name, &u->schema);
+        return NGX_ERROR;
+    }
+
     /*
      * Nothing is reserved in a location without a route step, and after an
      * internal redirect.  What was reserved is given back if this block
@@ -224,6 +234,12 @@ ngx_http_corral_upstream_init_peer(ngx_http_request_t *r,
     u->peer.tries = ctx->terms.tries > 0 ? (ngx_uint_t) ctx->terms.tries
                                          : NGX_HTTP_CORRAL_TRIES;
 
+    /* with nobody left to ask, nginx passes the last answer */
+
+    if (service && u->peer.tries > service->n) {
+        u->peer.tries = service->n ? service->n : 1;
+    }
+
 #if (NGX_HTTP_SSL)
     u->peer.set_session = ngx_http_corral_upstream_set_session;
     u->peer.save_session = ngx_http_corral_upstream_save_session;
@@ -250,6 +266,21 @@ ngx_http_corral_upstream_save_session(ngx_peer_connection_t *pc, void *data)
 }
 
 #endif
+
+
+/* does the location pass what the service speaks? */
+
+static ngx_uint_t
+ngx_http_corral_upstream_speaks(ngx_http_upstream_t *u,
+    ngx_http_corral_ctx_t *ctx)
+{
+    ngx_uint_t  grpc;
+
+    grpc = u->schema.len >= 4 && ngx_strncmp(u->schema.data, "grpc", 4) == 0;
+
+    return grpc == (ctx->protocol == CORRAL_PROTOCOL_GRPC
+                    || ctx->protocol == CORRAL_PROTOCOL_GRPCS);
+}
 
 
 /* the service of a location without a route step: the argument of "corral" */

@@ -11,6 +11,8 @@
 #include "ngx_http_corral.h"
 
 
+static ngx_uint_t ngx_http_corral_wait_mismatch(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx);
 static ngx_int_t ngx_http_corral_wait_refuse(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx);
 
@@ -64,6 +66,12 @@ ngx_http_corral_wait_handler(ngx_http_request_t *r)
         return NGX_DECLINED;
     }
 
+    if (ngx_http_corral_wait_mismatch(r, ctx)) {
+        return NGX_DONE;
+    }
+
+    ctx->ntried = 0;                        /* it may have been redirected */
+
     switch (ngx_http_corral_upstream_pick(r, ctx, NULL)) {
 
     case NGX_OK:
@@ -75,6 +83,47 @@ ngx_http_corral_wait_handler(ngx_http_request_t *r)
     default:
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
+}
+
+
+/*
+ * The protocol belongs to the service, the passing directive to the location.
+ * A request of the other kind gets told which lines are missing; what is not
+ * seen here (an http request where grpc_pass stands) peer.init refuses.
+ */
+
+static ngx_uint_t
+ngx_http_corral_wait_mismatch(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx)
+{
+    ngx_str_t   *type;
+    ngx_uint_t   grpc, service;
+
+    type = r->headers_in.content_type ? &r->headers_in.content_type->value
+                                      : NULL;
+
+    grpc = type && type->len >= 16
+           && ngx_strncasecmp(type->data, (u_char *) "application/grpc", 16)
+              == 0;
+
+    service = ctx->protocol == CORRAL_PROTOCOL_GRPC
+              || ctx->protocol == CORRAL_PROTOCOL_GRPCS;
+
+    if (grpc == service) {
+        return 0;
+    }
+
+    (void) ngx_http_corral_problem(r, NGX_HTTP_BAD_GATEWAY,
+               "protocol_mismatch", 0,
+               service ? "service \"%V\" speaks gRPC: give it a server with "
+                         "\"listen ... http2\" and a location with "
+                         "\"grpc_pass grpc://...\", and call it by gRPC"
+                       : "service \"%V\" speaks HTTP, not gRPC: give it a "
+                         "location with \"proxy_pass $corral_scheme://...\", "
+                         "or set its protocol to grpc",
+               &ctx->service_name);
+
+    return 1;
 }
 
 

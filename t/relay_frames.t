@@ -56,7 +56,7 @@ my @bad = (
     [ 'negative length', sub { pack 'C C Q> N', 0x82, 0xff, 1 << 63, 1 } ],
 );
 
-$t->write_file_expand('nginx.conf', <<'EOF')->plan(16 + 2 * @sizes + 2 * @bad);
+$t->write_file_expand('nginx.conf', <<'EOF')->plan(17 + 2 * @sizes + 2 * @bad);
 
 %%TEST_GLOBALS%%
 
@@ -168,8 +168,8 @@ is(join(',', map { $ws->read_message() // 'none' } 1 .. 2000),
 my $stats = $agent->stats();
 ok(wait_for(sub {
     my $i = $t->instance('echo.1');
-    $i->{messages_received_total} == $stats->{messages}
-        && $i->{messages_sent_total} == $stats->{messages} + 1 + 2;
+    $i->{messages_in} == $stats->{messages}
+        && $i->{messages_out} == $stats->{messages} + 1 + 2;
 }), 'messages counted both ways');
 
 is($ws->close(), 1000, 'close');
@@ -192,7 +192,9 @@ for my $case (@bad) {
 $ws = $t->websocket('/agents/echo/');
 $ws->read_message();
 $agent->push_raw(build_frame(TEXT, 'x', mask => 'mask'));
-is($ws->close_code(), 1002, 'masked frame of the agent: 1002');
+is($ws->close_code(), 1011, 'masked frame of the agent: 1011 for the client');
+ok(wait_for(sub { ($agent->stats()->{closes}[-1] // 0) == 1002 }),
+    'and 1002 for the agent');
 ok(wait_for(sub { $agent->stats()->{open} == 0 }), 'agent is disconnected');
 
 ###############################################################################

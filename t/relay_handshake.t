@@ -28,7 +28,7 @@ my $agent = $t->agent(id => 'echo.1', port => 8081);
 $t->state_file(services => [ { name => 'echo' } ],
     instances => [ $agent->instance('echo') ]);
 
-$t->write_file_expand('nginx.conf', <<'EOF')->plan(32);
+$t->write_file_expand('nginx.conf', <<'EOF')->plan(31);
 
 %%TEST_GLOBALS%%
 

@@ -120,7 +120,7 @@ like($line, qr{ in=2/$in }, 'messages and bytes of the client');
 like($line, qr{ out=2/$out }, 'messages and bytes of the agent');
 
 my ($bytes) = $line =~ m{ sent=\d+/(\d+) };
-is($bytes, length($ws->head()) + 2 + $out, 'all bytes sent to the client');
+is($bytes, length($ws->head()) + $out, 'all bytes sent to the client');
 is(scalar(() = $t->read_file('all.log') =~ /\n/g), 1, 'one line');
 
 # a client that vanishes, an agent that vanishes

@@ -69,7 +69,7 @@ my $ws = $t->websocket('/agents/echo/status/401');
 is($ws->status(), 401, 'status');
 is($ws->header('www-authenticate'), 'Bearer', 'header');
 is(scalar(() = $ws->head() =~ /^x-two: /mgi), 2, 'header twice');
-is($ws->header('content-length'), 20, 'length');
+is($ws->header('content-length'), 22, 'length');
 is($ws->body(), "agent echo.1 says 401\n", 'body') or diag $ws->body();
 ok(!defined $ws->header('sec-websocket-accept'), 'no handshake');
 $agent->set(headers => []);

@@ -28,7 +28,7 @@ my $two = $t->agent(id => 'echo.2', port => 8082);
 $t->state_file(services => [ { name => 'echo', max_fails => 0 } ],
     instances => [ map { $_->instance('echo') } $one, $two ]);
 
-$t->write_file_expand('nginx.conf', <<'EOF')->plan(21);
+$t->write_file_expand('nginx.conf', <<'EOF')->plan(20);
 
 %%TEST_GLOBALS%%
 
@@ -79,8 +79,8 @@ $one->listen();
 for my $mode (qw/reset drop 503/) {
     my $before = $one->stats()->{requests};
     $one->set(mode => $mode);
-    is(served(4), 'echo.2' x 4, $mode);
-    is($one->stats()->{requests} - $before, 2, "$mode: was tried");
+    is(served(4), 'echo.2' x 4, "$mode: another one serves");
+    cmp_ok($one->stats()->{requests}, '>', $before, "$mode: was tried");
 }
 
 # what is not in the list goes to the client, whole

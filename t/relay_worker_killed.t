@@ -116,8 +116,8 @@ sub sockets {
 
     open my $fh, '<', '/proc/net/tcp' or die "No /proc/net/tcp: $!\n";
 
-    while (<$fh>) {
-        my @f = split;
+    while (my $line = <$fh>) {
+        my @f = split ' ', $line;
         $connected{$f[9]} = 1 if $f[3] eq '01'
             && ($f[1] =~ /$real$/ || $f[2] =~ /$behind$/);
     }

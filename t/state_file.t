@@ -29,7 +29,7 @@ my $agent = $t->agent(id => 'echo.1', port => 8081);
 $t->state_file(revision => 1, services => [ { name => 'one' } ],
     instances => [ $agent->instance('one', id => 'one.1') ]);
 
-$t->write_file_expand('nginx.conf', <<'EOF')->plan(30);
+$t->write_file_expand('nginx.conf', <<'EOF')->plan(32);
 
 %%TEST_GLOBALS%%
 
@@ -94,7 +94,7 @@ change(revision => 3, services => [ { name => 'one' } ],
         '{"kind":"service","service_id":"x","name":',
         '{"kind":"service","service_id":"y","name":"bad name!"}',
         '{"kind":"instance","instance_id":"i","service_id":"id-one",'
-            . '"address":"not an address","state":"running"}',
+            . '"node":"n","address":"not an address","state":"running"}',
         '{"kind":"planet","name":"mars"}',
         '',
         '{"kind":"service","service_id":"z","name":"last",'

@@ -492,7 +492,8 @@
     X(worker,  "who answers")                                                 \
     X(matched, "connections that the filter matched")                         \
     X(closed,  "connections that were ended")                                 \
-    X(sent,    "of these, how many got the close frame")
+    X(sent,    "of these, how many got the close frame")                      \
+    X(error,   "why the command was not carried out; absent if it was")
 
 #define CORRAL_NODE_FIELDS(X)                                                 \
     X(node,       "its name")                                                 \

@@ -28,7 +28,7 @@ use Scalar::Util qw/weaken/;
 use Test::More qw//;
 use Time::HiRes qw/sleep time/;
 
-our @EXPORT = qw/port http http_get http_post http_body wait_for/;
+our @EXPORT = qw/port http http_read http_get http_post http_body wait_for/;
 
 ###############################################################################
 
@@ -817,18 +817,23 @@ sub wait_for_counts {
     return { map { $_ => $now->{$_} } keys %$wanted };
 }
 
-# Waits until the workers serve the state file of this revision.  Each answer
-# comes from some worker: several in a row must say so.
+# Waits until all workers serve from this revision or a later one.  Who answers
+# a request is the kernel's choice; an idle worker is known by its log.
 
 sub wait_for_revision {
     my ($self, $revision, $timeout) = @_;
 
+    my %seen;
+
     return wait_for(sub {
-        for (1 .. 2 * ($self->workers() || 1)) {
-            my $status = eval { $self->status() } or return;
-            return if $status->{revision} < $revision;
+        my $status = eval { $self->status() } or return;
+        $seen{$status->{pid}} = $status->{revision};
+
+        for (split /\n/, $self->read_file('error.log')) {
+            $seen{$1} = $2 if / (\d+)#\d+: corral: registry .* revision (\d+)/;
         }
-        return 1;
+
+        return !grep { ($seen{$_} // -1) < $revision } $self->workers();
     }, $timeout);
 }
 
@@ -873,7 +878,7 @@ sub _finish {
     my ($self) = @_;
 
     $self->stop();
-    $self->stop_daemon($_->[0]) for @{ $self->{daemons} };
+    $self->stop_daemon($_->[0]) for my @all = @{ $self->{daemons} };
 
     $self->_check() if $self->{planned};
 

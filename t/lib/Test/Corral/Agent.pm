@@ -9,7 +9,7 @@ package Test::Corral::Agent;
 #   /drop            end without answer /reset   a TCP reset
 #   /sse?n=3         so many events, then the end; without n it stays open
 #   /chunked         a chunked body     /big?n=  so many bytes
-#   others           JSON {agent, method, uri, head, body}
+#   others           JSON {agent, method, uri, head, length, sha1, body}
 #
 # What one message gets is said by its text:
 #
@@ -318,6 +318,12 @@ sub _read {
 sub _send {
     my ($self, $c, $bytes) = @_;
     return unless $self->{conns}{$c->{s}};
+
+    # nothing goes behind the end: a write would fail, and close the socket with
+    # unread input, which is a reset that destroys what is in flight
+
+    return if $c->{finished};
+
     $c->{out} .= $bytes;
     $self->_flush($c);
 }
@@ -456,7 +462,9 @@ sub _answer {
 
     } else {
         $self->_respond($c, $head, 200, $json->encode({ agent => $self->{id},
-            method => $method, uri => $uri, head => $head, body => $body }));
+            method => $method, uri => $uri, head => $head,
+            length => length $body, sha1 => sha1_hex($body),
+            length $body <= 1024 ? (body => $body) : () }));
     }
 }
 
@@ -480,6 +488,7 @@ sub _respond {
 sub _finish {
     my ($self, $c) = @_;
     $c->{fin} = 1;
+    $c->{finished} = 1;
     $self->_flush($c);
 }
 

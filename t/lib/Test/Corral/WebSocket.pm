@@ -208,8 +208,22 @@ sub handshake {
     }
 
     $self->{body} = $self->{in};
+    $self->{body} = _unchunk($self->{body}) if $chunked;
 
     return $self;
+}
+
+sub _unchunk {
+    my ($body) = @_;
+    my $all = '';
+
+    while ($body =~ s/\A([0-9a-f]+)\r\n//i) {
+        my $n = hex $1 or last;
+        $all .= substr $body, 0, $n, '';
+        $body =~ s/\A\r\n//;
+    }
+
+    return $all;
 }
 
 # 0 if there was no answer

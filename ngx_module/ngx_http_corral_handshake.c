@@ -1,0 +1,803 @@
+
+/*
+ * The handshake with an agent: connect to the instance that was reserved, send
+ * the client's request, judge the answer, try another instance when this one
+ * fails.  Ends in a pair of the relay (a sound 101), in an answer that is
+ * passed whole (ngx_http_corral_answer.c), or in a problem.
+ *
+ * nginx's own upstream code is not used: it has no place where a connection
+ * could be taken over between the 101 and the first byte behind it.  What
+ * others see of it is filled in: r->upstream, r->upstream_states.
+ *
+ * All state lives in r->pool.  Nothing is read from the agent inside the
+ * content handler: a connect() may succeed at once, and the pair may free the
+ * request.
+ */
+
+
+#include "ngx_http_corral.h"
+#include "ngx_http_corral_handshake.h"
+#include "ngx_http_corral_relay.h"
+#include "ngx_http_corral_websocket.h"
+
+
+#define NGX_HTTP_CORRAL_HANDSHAKE_HEAD  8192    /* bytes of an answer's head */
+
+
+static ngx_int_t ngx_http_corral_handshake_create(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx);
+static ngx_int_t ngx_http_corral_handshake_protocol(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx);
+static void ngx_http_corral_handshake_terms(ngx_http_corral_handshake_t *h);
+static void ngx_http_corral_handshake_connect(ngx_http_corral_handshake_t *h);
+static void ngx_http_corral_handshake_next(ngx_http_corral_handshake_t *h,
+    ngx_uint_t type, ngx_uint_t hard);
+static void ngx_http_corral_handshake_failed(ngx_http_corral_handshake_t *h);
+static void ngx_http_corral_handshake_cleanup(void *data);
+static void ngx_http_corral_handshake_event(ngx_event_t *ev);
+static void ngx_http_corral_handshake_send(ngx_http_corral_handshake_t *h);
+static ngx_err_t ngx_http_corral_handshake_connected(ngx_connection_t *c);
+static void ngx_http_corral_handshake_read(ngx_http_corral_handshake_t *h);
+static void ngx_http_corral_handshake_judge(ngx_http_corral_handshake_t *h);
+static ngx_int_t ngx_http_corral_handshake_reserve(
+    ngx_http_corral_handshake_t *h);
+static void ngx_http_corral_handshake_upgrade(ngx_http_corral_handshake_t *h);
+
+
+ngx_int_t
+ngx_http_corral_handshake_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                     rc;
+    ngx_http_corral_ctx_t        *ctx;
+    ngx_http_corral_handshake_t  *h;
+
+    ctx = ngx_http_corral_get_ctx(r);
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_http_corral_handshake_create(r, ctx);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    rc = ngx_http_corral_handshake_protocol(r, ctx);
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    h = ngx_http_get_module_ctx(r, ngx_http_corral_websocket_module);
+    ngx_http_set_ctx(r, NULL, ngx_http_corral_websocket_module);
+
+    ngx_http_corral_handshake_terms(h);
+
+    if (ngx_http_corral_handshake_request(h) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    /* a client that leaves meanwhile */
+
+    r->read_event_handler = ngx_http_test_reading;
+    r->write_event_handler = ngx_http_request_empty_handler;
+
+    if (r->connection->read->ready) {
+        ngx_post_event(r->connection->read, &ngx_posted_events);
+
+    } else if (ngx_handle_read_event(r->connection->read, 0) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    r->main->count++;
+
+    ngx_http_corral_handshake_connect(h);
+
+    return NGX_DONE;
+}
+
+
+/* leaves the handshake as the module's context, until the handler takes it */
+
+static ngx_int_t
+ngx_http_corral_handshake_create(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx)
+{
+    ngx_http_upstream_t          *u;
+    ngx_http_corral_handshake_t  *h;
+
+    u = ngx_pcalloc(r->pool, sizeof(ngx_http_upstream_t));
+    h = ngx_pcalloc(r->pool, sizeof(ngx_http_corral_handshake_t));
+
+    if (u == NULL || h == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    h->request = r;
+    h->ctx = ctx;
+    h->conf = ngx_http_get_module_loc_conf(r,
+                                           ngx_http_corral_websocket_module);
+
+    r->upstream = u;
+
+    u->upstream = h->conf->upstream;
+    u->peer.log = r->connection->log;
+    u->peer.log_error = NGX_ERROR_ERR;
+    ngx_str_set(&u->schema, "ws://");
+
+    if (r->upstream_states == NULL) {
+        r->upstream_states = ngx_array_create(r->pool, 1,
+                                            sizeof(ngx_http_upstream_state_t));
+        if (r->upstream_states == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+
+    h->in = ngx_create_temp_buf(r->pool, NGX_HTTP_CORRAL_HANDSHAKE_HEAD);
+    h->cleanup = ngx_http_cleanup_add(r, 0);
+
+    if (h->in == NULL || h->cleanup == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    h->cleanup->handler = ngx_http_corral_handshake_cleanup;
+    h->cleanup->data = h;
+
+    if (ngx_http_corral_upstream_init_peer(r, h->conf->upstream) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    u->peer.start_time = ngx_current_msec;
+
+    ngx_http_set_ctx(r, h, ngx_http_corral_websocket_module);
+
+    return NGX_OK;
+}
+
+
+/* NGX_DECLINED: the service can be spoken to in WebSocket frames */
+
+static ngx_int_t
+ngx_http_corral_handshake_protocol(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx)
+{
+    char  *advice;
+
+    switch (ctx->protocol) {
+
+    case CORRAL_PROTOCOL_HTTP:
+        return NGX_DECLINED;
+
+    case CORRAL_PROTOCOL_HTTPS:
+        advice = "the relay reaches agents without TLS: give the service "
+                 "\"protocol\": \"http\"";
+        break;
+
+    default:
+        advice = "use a location with \"grpc_pass\"";
+        break;
+    }
+
+    return ngx_http_corral_send_problem(r, NGX_HTTP_BAD_GATEWAY,
+                                        "protocol_mismatch", 0,
+                                        "The service \"%V\" does not speak "
+                                        "WebSocket: %s.",
+                                        &ctx->service_name, advice);
+}
+
+
+/* what the service leaves unset is the directives' affair */
+
+static void
+ngx_http_corral_handshake_terms(ngx_http_corral_handshake_t *h)
+{
+    ngx_http_corral_terms_t               *t;
+    ngx_http_corral_websocket_loc_conf_t  *conf;
+
+    h->terms = h->ctx->terms;
+    t = &h->terms;
+    conf = h->conf;
+
+    ngx_conf_init_value(t->connect_timeout, (ngx_int_t) conf->connect_timeout);
+    ngx_conf_init_value(t->handshake_timeout,
+                        (ngx_int_t) conf->handshake_timeout);
+    ngx_conf_init_value(t->idle_timeout, (ngx_int_t) conf->idle_timeout);
+    ngx_conf_init_value(t->ping_interval, (ngx_int_t) conf->ping_interval);
+    ngx_conf_init_value(t->ping_timeout, (ngx_int_t) conf->ping_timeout);
+    ngx_conf_init_value(t->close_timeout, (ngx_int_t) conf->close_timeout);
+    ngx_conf_init_value(t->max_message_size, conf->max_message_size);
+    ngx_conf_init_value(t->tries, conf->tries);
+
+    h->tries = t->tries;
+    h->request->upstream->peer.tries = t->tries;
+}
+
+
+/* connects to the next instance; a failure ends in handshake_next() */
+
+static void
+ngx_http_corral_handshake_connect(ngx_http_corral_handshake_t *h)
+{
+    ngx_int_t                   rc;
+    ngx_str_t                  *name;
+    ngx_connection_t           *c;
+    ngx_http_request_t         *r;
+    ngx_http_upstream_t        *u;
+    ngx_http_upstream_state_t  *state;
+
+    r = h->request;
+    u = r->upstream;
+
+    r->connection->log->action = "connecting to upstream";
+
+    state = ngx_array_push(r->upstream_states);
+    name = ngx_palloc(r->pool, sizeof(ngx_str_t));
+
+    if (state == NULL || name == NULL) {
+        ngx_http_corral_handshake_finalize(h, NGX_HTTP_INTERNAL_SERVER_ERROR);
+        return;
+    }
+
+    ngx_memzero(state, sizeof(ngx_http_upstream_state_t));
+
+    state->response_time = (ngx_msec_t) -1;
+    state->connect_time = (ngx_msec_t) -1;
+    state->header_time = (ngx_msec_t) -1;
+
+    u->state = state;
+    u->start_time = ngx_current_msec;
+
+    h->tries--;
+    h->connected = 0;
+    h->status_done = 0;
+    h->passed = 0;
+    r->state = 0;
+    ngx_memzero(&h->status, sizeof(ngx_http_status_t));
+    h->out->pos = h->out->start;
+    h->in->pos = h->in->start;
+    h->in->last = h->in->start;
+
+    rc = ngx_event_connect_peer(&u->peer);
+
+    if (rc == NGX_ERROR) {
+        ngx_http_corral_handshake_finalize(h, NGX_HTTP_INTERNAL_SERVER_ERROR);
+        return;
+    }
+
+    if (rc == NGX_BUSY) {
+        h->tries = 0;
+
+        if (h->failed) {
+            r->upstream_states->nelts--;    /* no try */
+            u->state = NULL;
+
+        } else {
+            state->response_time = 0;
+            state->status = NGX_HTTP_SERVICE_UNAVAILABLE;
+        }
+
+        ngx_http_corral_handshake_failed(h);
+        return;
+    }
+
+    /* what peer.name points to is the balancer's, and changes with each try */
+
+    *name = *u->peer.name;
+    state->peer = name;
+
+    if (rc == NGX_DECLINED) {
+        ngx_http_corral_handshake_next(h, NGX_HTTP_CORRAL_NEXT_ERROR, 1);
+        return;
+    }
+
+    c = u->peer.connection;
+
+    c->data = h;
+    c->log = r->connection->log;
+    c->read->log = c->log;
+    c->write->log = c->log;
+    c->read->handler = ngx_http_corral_handshake_event;
+    c->write->handler = ngx_http_corral_handshake_event;
+
+    if (rc == NGX_AGAIN) {
+        ngx_add_timer(c->write, h->terms.connect_timeout);
+        return;
+    }
+
+    ngx_post_event(c->write, &ngx_posted_events);
+}
+
+
+/*
+ * The try has failed: type is one bit of corral_next_upstream, hard says that
+ * the connection was refused or reset.  Goes on with another instance, if that
+ * is allowed and tries are left.
+ */
+
+static void
+ngx_http_corral_handshake_next(ngx_http_corral_handshake_t *h, ngx_uint_t type,
+    ngx_uint_t hard)
+{
+    ngx_http_request_t         *r;
+    ngx_http_upstream_state_t  *state;
+
+    r = h->request;
+    state = r->upstream->state;
+
+    if (type == NGX_HTTP_CORRAL_NEXT_TIMEOUT) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, NGX_ETIMEDOUT,
+                      "upstream timed out");
+        h->failed = NGX_HTTP_GATEWAY_TIME_OUT;
+
+    } else {
+        h->failed = NGX_HTTP_BAD_GATEWAY;
+    }
+
+    if (state->status == 0) {
+        state->status = h->failed;
+    }
+
+    state->response_time = ngx_current_msec - r->upstream->start_time;
+
+    ngx_http_corral_upstream_report(r, h->ctx, 0, hard);
+    ngx_http_corral_handshake_drop(h, NGX_PEER_FAILED);
+
+    if (h->tries <= 0 || (h->conf->next_upstream & type) == 0) {
+        ngx_http_corral_handshake_failed(h);
+        return;
+    }
+
+    ngx_http_corral_handshake_connect(h);
+}
+
+
+/* no instance is left to be tried: what the last one did is the answer */
+
+static void
+ngx_http_corral_handshake_failed(ngx_http_corral_handshake_t *h)
+{
+    ngx_int_t            rc;
+    ngx_http_request_t  *r;
+
+    r = h->request;
+
+    if (h->failed == NGX_HTTP_GATEWAY_TIME_OUT) {
+        rc = ngx_http_corral_send_problem(r, NGX_HTTP_GATEWAY_TIME_OUT,
+                                          "agent_timeout", 0,
+                                          "No instance of the service \"%V\" "
+                                          "answered the handshake in time.",
+                                          &h->ctx->service_name);
+
+    } else if (h->failed) {
+        rc = ngx_http_corral_send_problem(r, NGX_HTTP_BAD_GATEWAY,
+                                          "agent_unreachable", 0,
+                                          "No instance of the service \"%V\" "
+                                          "could be reached.",
+                                          &h->ctx->service_name);
+
+    } else {
+        rc = ngx_http_corral_send_problem(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                          "no_instance", 1,
+                                          "The service \"%V\" has no instance "
+                                          "that can take a connection now.",
+                                          &h->ctx->service_name);
+    }
+
+    ngx_http_corral_handshake_finalize(h, rc);
+}
+
+
+void
+ngx_http_corral_handshake_drop(ngx_http_corral_handshake_t *h,
+    ngx_uint_t state)
+{
+    ngx_connection_t     *c;
+    ngx_http_upstream_t  *u;
+
+    u = h->request->upstream;
+    c = u->peer.connection;
+
+    if (c && u->state) {
+        u->state->bytes_sent = c->sent;
+    }
+
+    if (u->peer.free && u->peer.sockaddr) {
+        u->peer.free(&u->peer, u->peer.data, state);
+        u->peer.sockaddr = NULL;
+    }
+
+    c = u->peer.connection;
+
+    if (c) {
+        ngx_close_connection(c);
+        u->peer.connection = NULL;
+    }
+}
+
+
+void
+ngx_http_corral_handshake_finalize(ngx_http_corral_handshake_t *h,
+    ngx_int_t rc)
+{
+    ngx_http_request_t   *r;
+    ngx_http_upstream_t  *u;
+
+    r = h->request;
+    u = r->upstream;
+
+    if (u->state && u->state->response_time == (ngx_msec_t) -1) {
+        u->state->response_time = ngx_current_msec - u->start_time;
+    }
+
+    ngx_http_corral_handshake_drop(h, 0);
+
+    h->cleanup->handler = NULL;
+
+    r->read_event_handler = ngx_http_block_reading;
+    r->connection->log->action = "sending to client";
+
+    ngx_http_finalize_request(r, rc);
+}
+
+
+/* the request ends before its time */
+
+static void
+ngx_http_corral_handshake_cleanup(void *data)
+{
+    ngx_http_corral_handshake_t *h = data;
+
+    ngx_http_upstream_t  *u;
+
+    u = h->request->upstream;
+
+    if (u->state && u->state->response_time == (ngx_msec_t) -1) {
+        u->state->response_time = ngx_current_msec - u->start_time;
+    }
+
+    ngx_http_corral_handshake_drop(h, 0);
+}
+
+
+/* events of the agent's connection until the relay takes it */
+
+static void
+ngx_http_corral_handshake_event(ngx_event_t *ev)
+{
+    ngx_connection_t             *c, *client;
+    ngx_http_corral_handshake_t  *h;
+
+    c = ev->data;
+    h = c->data;
+    client = h->request->connection;
+
+    ngx_http_set_log_request(client->log, h->request);
+
+    if (c->close) {
+        ngx_http_corral_handshake_finalize(h, NGX_HTTP_SERVICE_UNAVAILABLE);
+
+    } else if (ev->timedout) {
+        ngx_http_corral_handshake_next(h, NGX_HTTP_CORRAL_NEXT_TIMEOUT, 0);
+
+    } else if (ev->write) {
+        ngx_http_corral_handshake_send(h);
+
+    } else {
+        ngx_http_corral_handshake_read(h);
+    }
+
+    /* the request may be gone: then the connection says so, or has a pair */
+
+    if (!ngx_http_corral_relay_owns(client)) {
+        ngx_http_run_posted_requests(client);
+    }
+}
+
+
+static void
+ngx_http_corral_handshake_send(ngx_http_corral_handshake_t *h)
+{
+    ssize_t                     n;
+    ngx_err_t                   err;
+    ngx_connection_t           *c;
+    ngx_http_request_t         *r;
+    ngx_http_upstream_state_t  *state;
+
+    r = h->request;
+    c = r->upstream->peer.connection;
+    state = r->upstream->state;
+
+    if (!h->connected) {
+        err = ngx_http_corral_handshake_connected(c);
+
+        if (err) {
+            ngx_log_error(NGX_LOG_ERR, r->connection->log, err,
+                          "connect() failed");
+            ngx_http_corral_handshake_next(h, NGX_HTTP_CORRAL_NEXT_ERROR, 1);
+            return;
+        }
+
+        h->connected = 1;
+        state->connect_time = ngx_current_msec - r->upstream->start_time;
+        r->connection->log->action = "sending request to upstream";
+
+        if (c->write->timer_set) {
+            ngx_del_timer(c->write);
+        }
+
+        ngx_add_timer(c->read, h->terms.handshake_timeout);
+    }
+
+    while (h->out->pos < h->out->last) {
+        n = c->send(c, h->out->pos, h->out->last - h->out->pos);
+
+        if (n == NGX_AGAIN) {
+            break;
+        }
+
+        if (n == NGX_ERROR) {
+            ngx_http_corral_handshake_next(h, NGX_HTTP_CORRAL_NEXT_ERROR, 1);
+            return;
+        }
+
+        h->out->pos += n;
+    }
+
+    if (h->out->pos == h->out->last) {
+        r->connection->log->action = "reading response header from upstream";
+        return;
+    }
+
+    if (ngx_handle_write_event(c->write, 0) != NGX_OK) {
+        ngx_http_corral_handshake_finalize(h, NGX_HTTP_INTERNAL_SERVER_ERROR);
+    }
+}
+
+
+static ngx_err_t
+ngx_http_corral_handshake_connected(ngx_connection_t *c)
+{
+    int        err;
+    socklen_t  len;
+
+    err = 0;
+    len = sizeof(int);
+
+    if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, (void *) &err, &len) == -1) {
+        err = ngx_socket_errno;
+    }
+
+    return err;
+}
+
+
+static void
+ngx_http_corral_handshake_read(ngx_http_corral_handshake_t *h)
+{
+    ssize_t            n;
+    ngx_int_t          rc;
+    ngx_connection_t  *c;
+
+    c = h->request->upstream->peer.connection;
+
+    if (!h->connected) {
+        return;                             /* the write event tells more */
+    }
+
+    for ( ;; ) {
+
+        if (h->in->last == h->in->end) {
+            ngx_log_error(NGX_LOG_ERR, c->log, 0,
+                          "upstream sent too big header");
+            ngx_http_corral_handshake_next(h,
+                                       NGX_HTTP_CORRAL_NEXT_INVALID_HEADER, 0);
+            return;
+        }
+
+        n = c->recv(c, h->in->last, h->in->end - h->in->last);
+
+        if (n == NGX_AGAIN) {
+
+            if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
+                ngx_http_corral_handshake_finalize(h,
+                                               NGX_HTTP_INTERNAL_SERVER_ERROR);
+            }
+
+            return;
+        }
+
+        if (n == NGX_ERROR || n == 0) {
+
+            if (n == 0) {
+                ngx_log_error(NGX_LOG_ERR, c->log, 0,
+                              "upstream prematurely closed connection");
+            }
+
+            ngx_http_corral_handshake_next(h, NGX_HTTP_CORRAL_NEXT_ERROR,
+                                           n != 0);
+            return;
+        }
+
+        h->request->upstream->state->bytes_received += n;
+        h->in->last += n;
+
+        rc = ngx_http_corral_handshake_parse(h);
+
+        if (rc == NGX_AGAIN) {
+            continue;
+        }
+
+        if (rc == NGX_ERROR) {
+            ngx_http_corral_handshake_finalize(h,
+                                               NGX_HTTP_INTERNAL_SERVER_ERROR);
+            return;
+        }
+
+        if (rc == NGX_DECLINED) {
+            ngx_http_corral_handshake_next(h,
+                                       NGX_HTTP_CORRAL_NEXT_INVALID_HEADER, 0);
+            return;
+        }
+
+        ngx_http_corral_handshake_judge(h);
+        return;
+    }
+}
+
+
+/* the head is whole: another instance, the relay, or on to the client */
+
+static void
+ngx_http_corral_handshake_judge(ngx_http_corral_handshake_t *h)
+{
+    ngx_uint_t           bit, status;
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
+
+    r = h->request;
+    c = r->upstream->peer.connection;
+    status = h->status.code;
+
+    r->upstream->state->status = status;
+    r->upstream->state->header_time = ngx_current_msec
+                                      - r->upstream->start_time;
+
+    if (c->read->timer_set) {
+        ngx_del_timer(c->read);
+    }
+
+    if (status == NGX_HTTP_SWITCHING_PROTOCOLS) {
+        ngx_http_corral_handshake_upgrade(h);
+        return;
+    }
+
+    bit = status >= 500 ? NGX_HTTP_CORRAL_NEXT_HTTP_5XX : 0;
+
+    switch (status) {
+    case NGX_HTTP_TOO_MANY_REQUESTS:
+        bit = NGX_HTTP_CORRAL_NEXT_HTTP_429;
+        break;
+
+    case NGX_HTTP_INTERNAL_SERVER_ERROR:
+        bit |= NGX_HTTP_CORRAL_NEXT_HTTP_500;
+        break;
+
+    case NGX_HTTP_BAD_GATEWAY:
+        bit |= NGX_HTTP_CORRAL_NEXT_HTTP_502;
+        break;
+
+    case NGX_HTTP_SERVICE_UNAVAILABLE:
+        bit |= NGX_HTTP_CORRAL_NEXT_HTTP_503;
+        break;
+
+    case NGX_HTTP_GATEWAY_TIME_OUT:
+        bit |= NGX_HTTP_CORRAL_NEXT_HTTP_504;
+        break;
+    }
+
+    ngx_http_corral_upstream_report(r, h->ctx, status < 500, 0);
+
+    if (h->tries > 0
+        && (h->conf->next_upstream & bit)
+        && ngx_http_corral_handshake_reserve(h) == NGX_OK)
+    {
+        h->failed = NGX_HTTP_BAD_GATEWAY;
+        r->upstream->state->response_time = ngx_current_msec
+                                            - r->upstream->start_time;
+        ngx_http_corral_handshake_connect(h);
+        return;
+    }
+
+    ngx_http_corral_answer_start(h);
+}
+
+
+/*
+ * Another instance, before this one's answer is thrown away: if there is none,
+ * the answer is the client's.  NGX_OK: it is reserved and the connection to
+ * this one is closed.
+ */
+
+static ngx_int_t
+ngx_http_corral_handshake_reserve(ngx_http_corral_handshake_t *h)
+{
+    ngx_http_request_t        *r;
+    ngx_http_upstream_t       *u;
+    ngx_http_corral_hold_t     hold;
+    ngx_http_corral_totals_t   delta;
+
+    r = h->request;
+    u = r->upstream;
+
+    ngx_http_corral_table_move(&hold, &h->ctx->hold);
+
+    if (ngx_http_corral_upstream_pick(r, h->ctx, h->conf->upstream) != NGX_OK)
+    {
+        ngx_http_corral_table_release(&h->ctx->hold);
+        ngx_http_corral_table_move(&h->ctx->hold, &hold);
+        return NGX_DECLINED;
+    }
+
+    ngx_http_corral_table_release(&hold);
+
+    h->ctx->taken = 0;                      /* peer.get is to use it */
+
+    ngx_memzero(&delta, sizeof(ngx_http_corral_totals_t));
+    delta.retries = 1;
+    ngx_http_corral_table_add(h->ctx->terms.ref, &delta);
+
+    u->state->bytes_sent = u->peer.connection->sent;
+    u->peer.sockaddr = NULL;                /* not given back: see above */
+
+    ngx_close_connection(u->peer.connection);
+    u->peer.connection = NULL;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_corral_handshake_upgrade(ngx_http_corral_handshake_t *h)
+{
+    char                     *wrong;
+    ngx_int_t                 rc;
+    ngx_str_t                 head;
+    ngx_http_request_t       *r;
+    ngx_http_corral_start_t   start;
+
+    r = h->request;
+    wrong = ngx_http_corral_handshake_check(h);
+
+    if (wrong) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "upstream broke the WebSocket handshake: %s", wrong);
+
+        ngx_http_corral_upstream_report(r, h->ctx, 0, 0);
+        ngx_http_corral_handshake_drop(h, NGX_PEER_FAILED);
+
+        rc = ngx_http_corral_send_problem(r, NGX_HTTP_BAD_GATEWAY,
+                                          "bad_answer", 0,
+                                          "The agent broke the WebSocket "
+                                          "handshake: %s.", wrong);
+        ngx_http_corral_handshake_finalize(h, rc);
+        return;
+    }
+
+    if (ngx_http_corral_handshake_reply(h, &head) != NGX_OK) {
+        ngx_http_corral_handshake_finalize(h, NGX_HTTP_INTERNAL_SERVER_ERROR);
+        return;
+    }
+
+    ngx_http_corral_upstream_report(r, h->ctx, 1, 0);
+
+    start.head = head;
+    start.early.data = h->in->pos;
+    start.early.len = h->in->last - h->in->pos;
+    start.terms = &h->terms;
+    start.deflate = h->deflate;
+    start.cleanup = h->cleanup;
+
+    if (ngx_http_corral_relay_start(r, h->ctx, &start) != NGX_OK) {
+        ngx_http_corral_handshake_finalize(h, NGX_HTTP_INTERNAL_SERVER_ERROR);
+    }
+
+    /* the request may be gone */
+}

@@ -1,0 +1,50 @@
+
+/*
+ * What a worker tells through Redis: its lease, its connections, what it
+ * serves from, and answers to commands.  See ngx_http_corral_publish.c.
+ */
+
+
+#ifndef _NGX_HTTP_CORRAL_PUBLISH_H_INCLUDED_
+#define _NGX_HTTP_CORRAL_PUBLISH_H_INCLUDED_
+
+
+#include "ngx_http_corral.h"
+#include "ngx_http_corral_redis.h"
+
+
+/* an answer of Redis is due within */
+#define NGX_HTTP_CORRAL_PUBLISH_TIMEOUT  3000     /* ms */
+
+
+/* Called once in a worker.  The pool lives as long as the worker. */
+ngx_int_t ngx_http_corral_publish_init(ngx_pool_t *pool,
+    ngx_http_corral_main_conf_t *mcf);
+
+/* gateway:pid:start_time */
+ngx_str_t *ngx_http_corral_publish_worker(void);
+
+/*
+ * The connection that carries it all is there, or gone.  Without it nothing
+ * is published and nothing is queued.
+ */
+void ngx_http_corral_publish_connected(ngx_http_corral_redis_t *redis);
+void ngx_http_corral_publish_closed(void);
+
+/* Renews the lease and publishes differences of the connection list. */
+void ngx_http_corral_publish_beat(void);
+
+/* A pair was opened or closed. */
+void ngx_http_corral_publish_connections(void);
+
+/* The worker serves from this revision. */
+void ngx_http_corral_publish_ack(void);
+
+/* One entry of the stream "commands": an array of names and values. */
+void ngx_http_corral_publish_command(ngx_http_corral_redis_reply_t *fields);
+
+/* Takes the lease back. */
+void ngx_http_corral_publish_bye(void);
+
+
+#endif /* _NGX_HTTP_CORRAL_PUBLISH_H_INCLUDED_ */

@@ -1,0 +1,658 @@
+
+/*
+ * The pair: a client's connection and an agent's after the 101.
+ *
+ * Bytes go from one to the other through one scratch buffer of the worker: one
+ * recv and one send an event.  A connection owns memory only while bytes
+ * towards it are unsent (tail) or a frame header has begun to come (rest).
+ * While there is a tail, the other side is not read: that is all there is of
+ * back-pressure.  Frames are scanned on their way, not rewritten; frames of our
+ * own are put in at the boundaries that the scanner sees.
+ *
+ * Functions below the event handlers only note what has happened, in the flags
+ * of the sides; ngx_http_corral_relay_settle(), called last by each of them,
+ * draws the consequences and alone may end the pair, which frees it.
+ *
+ * The end of one side does not end the other: everything it said is passed,
+ * then a Close if there was none, then FIN; what still comes from the other
+ * side is read and dropped, so that the kernel sends no RST that would destroy
+ * bytes on their way (ngx_http_corral_relay_time.c limits this).
+ *
+ * Close codes.  A side that goes without a Close: 1001 for the other one, or
+ * 1011 if it is the agent and it was reset or did not answer a ping.  A frame
+ * that breaks the protocol: 1002 for its sender; a message that is too big:
+ * 1009; in both cases the other side gets 1001 (the agent) or 1011 (the
+ * client).  Idle: 1001 "idle" for both.  nginx stops: 1012 for the client,
+ * 1001 for the agent.
+ */
+
+
+#include "ngx_http_corral.h"
+#include "ngx_http_corral_relay.h"
+#include "ngx_http_corral_relay_pair.h"
+#include "ngx_http_corral_websocket.h"
+
+#include <sys/random.h>
+
+
+#define NGX_HTTP_CORRAL_RELAY_TURNS  16     /* reads until others have a turn */
+
+/* in front of the scratch buffer: what was held back from the last read */
+
+#define NGX_HTTP_CORRAL_RELAY_ROOM   256
+
+
+static void ngx_http_corral_relay_event(ngx_http_corral_pair_t *p,
+    ngx_event_t *ev);
+static void ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p,
+    ngx_uint_t i);
+static ngx_uint_t ngx_http_corral_relay_early(ngx_http_corral_pair_t *p,
+    ngx_uint_t i);
+static void ngx_http_corral_relay_take(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    u_char *pos, size_t n);
+static int ngx_http_corral_relay_take_apart(ngx_http_corral_pair_t *p,
+    ngx_uint_t i, u_char *pos, size_t n, int rc, corral_frame_result_t *res,
+    size_t *good);
+static u_char *ngx_http_corral_relay_control(ngx_http_corral_pair_t *p,
+    ngx_uint_t i, u_char *start, u_char *pos, corral_frame_result_t *res);
+static void ngx_http_corral_relay_count_in(ngx_http_corral_pair_t *p,
+    ngx_uint_t i, size_t bytes, size_t messages, ngx_uint_t data);
+static void ngx_http_corral_relay_pass(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    u_char *pos, size_t n);
+static ngx_int_t ngx_http_corral_relay_wait(ngx_http_corral_side_t *s,
+    u_char *pos, size_t n);
+static void ngx_http_corral_relay_flush(ngx_http_corral_pair_t *p,
+    ngx_uint_t i);
+
+
+u_char           ngx_http_corral_relay_nonce[8];
+
+static u_char   *ngx_http_corral_relay_scratch;
+static size_t    ngx_http_corral_relay_size;
+static uint32_t  ngx_http_corral_relay_worker;      /* high half of the ids */
+static uint32_t  ngx_http_corral_relay_number;      /* the last low half */
+
+
+ngx_int_t
+ngx_http_corral_relay_init(ngx_cycle_t *cycle)
+{
+    uint32_t                                seed[4];
+    ngx_uint_t                              i;
+    ngx_http_corral_websocket_main_conf_t  *wmcf;
+
+    wmcf = ngx_http_cycle_get_module_main_conf(cycle,
+                                             ngx_http_corral_websocket_module);
+
+    ngx_http_corral_relay_size = wmcf->buffer;
+    ngx_http_corral_relay_scratch = ngx_palloc(cycle->pool,
+                               NGX_HTTP_CORRAL_RELAY_ROOM + wmcf->buffer);
+    if (ngx_http_corral_relay_scratch == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (getrandom(seed, sizeof(seed), GRND_NONBLOCK) != sizeof(seed)) {
+
+        for (i = 0; i < 4; i++) {
+            seed[i] = (uint32_t) ngx_random();
+        }
+    }
+
+    ngx_http_corral_relay_worker = seed[0] ? seed[0] : 1;
+    ngx_memcpy(ngx_http_corral_relay_nonce, &seed[1], 8);
+
+    ngx_http_corral_relay_list_init();
+
+    return ngx_http_corral_relay_time_init(cycle);
+}
+
+
+void
+ngx_http_corral_relay_handler(ngx_event_t *ev)
+{
+    ngx_connection_t  *c;
+
+    c = ev->data;
+
+    ngx_http_corral_relay_event(c->data, ev);
+}
+
+
+/* the client's side while its c->data is the request */
+
+void
+ngx_http_corral_relay_kept_handler(ngx_event_t *ev)
+{
+    ngx_connection_t             *c;
+    ngx_http_corral_websocket_t  *ws;
+
+    c = ev->data;
+    ws = ngx_http_get_module_ctx((ngx_http_request_t *) c->data,
+                                 ngx_http_corral_websocket_module);
+
+    ngx_http_corral_relay_event(ws->pair, ev);
+}
+
+
+static void
+ngx_http_corral_relay_event(ngx_http_corral_pair_t *p, ngx_event_t *ev)
+{
+    ngx_uint_t         i;
+    ngx_connection_t  *c;
+
+    static ngx_str_t  stops = ngx_string("gateway stops");
+
+    c = ev->data;
+    i = c == p->sides[NGX_HTTP_CORRAL_AGENT].connection;
+
+    if (c->close) {
+
+        /* worker_shutdown_timeout is over; c->error would spoil TLS */
+
+        c->close = 0;
+        c->error = 0;
+        p->hurry = 1;
+
+        ngx_http_corral_relay_shut(p, 1012, 1001, &stops);
+
+    } else if (!ev->write) {
+        ngx_http_corral_relay_pump(p, i);
+
+    } else if (p->sides[i].tail) {
+        ngx_http_corral_relay_flush(p, i);
+
+        if (p->sides[i].tail == NULL) {
+            ngx_http_corral_relay_pump(p, !i);
+        }
+    }
+
+    if (p->ending || p->ended) {
+        ngx_http_corral_relay_settle(p);
+    }
+}
+
+
+/* from side i to the other one, as much as that one takes */
+
+static void
+ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p, ngx_uint_t i)
+{
+    u_char                  *buf;
+    size_t                   held;
+    ssize_t                  n;
+    ngx_uint_t               turn;
+    ngx_event_t             *rev;
+    ngx_http_corral_side_t  *a, *b;
+
+    a = &p->sides[i];
+    b = &p->sides[!i];
+    rev = a->connection->read;
+
+    if (a->early && !ngx_http_corral_relay_early(p, i)) {
+        return;
+    }
+
+    for (turn = 0; rev->ready && !a->eof && !(b->tail && !b->told); turn++) {
+
+        if (turn == NGX_HTTP_CORRAL_RELAY_TURNS) {
+            ngx_post_event(rev, &ngx_posted_next_events);
+            return;
+        }
+
+        buf = ngx_http_corral_relay_scratch + NGX_HTTP_CORRAL_RELAY_ROOM;
+
+        n = a->connection->recv(a->connection, buf,
+                                ngx_http_corral_relay_size);
+
+        if (n == NGX_AGAIN) {
+            return;
+        }
+
+        if (n <= 0) {
+            ngx_http_corral_relay_ended(p, i, n == NGX_ERROR);
+            return;
+        }
+
+        a->heard = ngx_http_corral_relay_now();
+        a->waiting = 0;
+        held = 0;
+
+        if (a->rest) {
+            held = a->rest->last;
+            buf -= held;
+            ngx_memcpy(buf, a->rest->data, held);
+            ngx_free(a->rest);
+            a->rest = NULL;
+        }
+
+        ngx_http_corral_relay_take(p, i, buf, held + n);
+    }
+}
+
+
+/*
+ * The bytes that came before the pair was made.  0: they are still here, since
+ * nothing can be sent.
+ */
+
+static ngx_uint_t
+ngx_http_corral_relay_early(ngx_http_corral_pair_t *p, ngx_uint_t i)
+{
+    ngx_http_corral_side_t   *a;
+    ngx_http_corral_bytes_t  *b;
+
+    if (p->sides[!i].tail) {
+        return 0;
+    }
+
+    a = &p->sides[i];
+    b = a->rest;
+
+    a->rest = NULL;
+    a->early = 0;
+
+    ngx_http_corral_relay_take(p, i, b->data, b->last);
+
+    ngx_free(b);
+
+    return 1;
+}
+
+
+/* scans n bytes of side i, passes what may pass and holds the rest back */
+
+static void
+ngx_http_corral_relay_take(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    u_char *pos, size_t n)
+{
+    int                      rc;
+    size_t                   good;
+    corral_frame_result_t    res;
+    ngx_http_corral_side_t  *a;
+
+    a = &p->sides[i];
+
+    if (a->deaf) {
+        return;
+    }
+
+    rc = corral_frame_scan(&a->frame, pos, n,
+                           p->shared->terms.max_message_size, &res);
+
+    if (rc == CORRAL_FRAME_DONE) {
+
+        /* the usual case: data frames, or parts of them */
+
+        good = res.good;
+
+        ngx_http_corral_relay_pass(p, i, pos, good);
+        ngx_http_corral_relay_count_in(p, i, good, res.messages, good != 0);
+
+    } else {
+        rc = ngx_http_corral_relay_take_apart(p, i, pos, n, rc, &res, &good);
+    }
+
+    if (good == n) {
+        return;
+    }
+
+    if (rc >= 1000) {
+        ngx_http_corral_relay_refuse(p, i, rc);
+
+    } else if (rc == CORRAL_FRAME_DONE) {
+        a->rest = ngx_http_corral_relay_bytes(pos + good, n - good, n - good,
+                                              a->connection->log);
+        if (a->rest == NULL) {
+            p->reset = 1;
+            p->ended = 1;
+        }
+    }
+}
+
+
+/*
+ * Goes on where a scan has stopped at a control frame, or at a boundary that a
+ * frame of our own may wait for.  Returns what the last scan did, and in good
+ * how many of the n bytes are dealt with.
+ */
+
+static int
+ngx_http_corral_relay_take_apart(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    u_char *pos, size_t n, int rc, corral_frame_result_t *res, size_t *good)
+{
+    u_char                  *head, *start, *from, *last;
+    size_t                   data, messages, out;
+    ngx_http_corral_side_t  *a, *b;
+
+    a = &p->sides[i];
+    b = &p->sides[!i];
+
+    head = pos;
+    start = pos;
+    last = pos + n;
+    data = 0;
+    messages = 0;
+    out = 0;
+
+    for ( ;; ) {
+        messages += res->messages;
+        data += res->good;
+
+        if (rc == CORRAL_FRAME_CONTROL) {
+            data -= res->good - res->start;
+
+            from = ngx_http_corral_relay_control(p, i, start, pos, res);
+            out += from - start;
+            start = from;
+        }
+
+        pos += res->good;
+
+        if (rc != CORRAL_FRAME_CONTROL && rc != CORRAL_FRAME_PIECE) {
+            break;
+        }
+
+        if ((b->owe_close || b->owe_ping) && corral_frame_boundary(&a->frame))
+        {
+            ngx_http_corral_relay_pass(p, i, start, pos - start);
+            start = pos;
+            ngx_http_corral_relay_pay(p, !i);
+        }
+
+        rc = corral_frame_scan(&a->frame, pos, last - pos,
+                               p->shared->terms.max_message_size, res);
+    }
+
+    ngx_http_corral_relay_pass(p, i, start, pos - start);
+    ngx_http_corral_relay_count_in(p, i, pos - head - out, messages,
+                                   data != 0);
+    *good = pos - head;
+
+    return rc;
+}
+
+
+/*
+ * A control frame lies at pos + res->start.  start is the first byte that has
+ * not passed yet; it moves if the frame is to be left out.
+ */
+
+static u_char *
+ngx_http_corral_relay_control(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    u_char *start, u_char *pos, corral_frame_result_t *res)
+{
+    size_t                   len;
+    ngx_http_corral_side_t  *a;
+
+    a = &p->sides[i];
+
+    if (res->opcode == CORRAL_FRAME_CLOSE) {
+        a->said = 1;
+        p->ending = 1;
+
+        if (p->close_code == 0) {
+            p->close_code = res->code;
+        }
+
+        if (!p->limited) {
+            ngx_http_corral_relay_time_limit(p,
+                                             p->shared->terms.close_timeout);
+        }
+
+        return start;
+    }
+
+    if (res->opcode == CORRAL_FRAME_PONG
+        && res->len == sizeof(ngx_http_corral_relay_nonce)
+        && ngx_memcmp(res->payload, ngx_http_corral_relay_nonce, res->len)
+           == 0)
+    {
+        len = res->good - res->start;
+
+        ngx_memmove(start + len, start, pos + res->start - start);
+
+        return start + len;
+    }
+
+    return start;
+}
+
+
+static void
+ngx_http_corral_relay_count_in(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    size_t bytes, size_t messages, ngx_uint_t data)
+{
+    ngx_http_corral_totals_t  *instance, *service;
+
+    p->sides[i].bytes += bytes;
+    p->sides[i].messages += messages;
+
+    instance = ngx_http_corral_table_local(p->hold.ref);
+    service = ngx_http_corral_table_local(p->shared->terms.ref);
+
+    if (i == NGX_HTTP_CORRAL_CLIENT) {
+        instance->messages_in += messages;
+        instance->bytes_in += bytes;
+        service->messages_in += messages;
+        service->bytes_in += bytes;
+
+    } else {
+        instance->messages_out += messages;
+        instance->bytes_out += bytes;
+        service->messages_out += messages;
+        service->bytes_out += bytes;
+    }
+
+    if (data) {
+        p->last = ngx_current_msec;
+
+        if (!p->changed) {
+            ngx_http_corral_relay_list_use(p);
+        }
+    }
+}
+
+
+/* bytes of side i for the other one, unless its stream has ended */
+
+static void
+ngx_http_corral_relay_pass(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    u_char *pos, size_t n)
+{
+    ngx_http_corral_side_t  *b;
+
+    b = &p->sides[!i];
+
+    if (n == 0 || !ngx_http_corral_relay_open(b)) {
+        return;
+    }
+
+    ngx_http_corral_relay_put(p, !i, pos, n);
+
+    if (p->sides[i].said) {
+        b->told = 1;
+        b->owe_close = 0;
+        b->owe_ping = 0;
+    }
+}
+
+
+/* sends to side i; what it does not take becomes its tail */
+
+void
+ngx_http_corral_relay_put(ngx_http_corral_pair_t *p, ngx_uint_t i, u_char *pos,
+    size_t n)
+{
+    ssize_t                  m;
+    ngx_connection_t        *c;
+    ngx_http_corral_side_t  *s;
+
+    s = &p->sides[i];
+    c = s->connection;
+
+    /*
+     * A short write says that a socket is full, but not so with TLS: go on
+     * until it says so itself, or no event will ever come
+     */
+
+    while (s->tail == NULL) {
+        m = c->send(c, pos, n);
+
+        if (m == NGX_ERROR) {
+            ngx_http_corral_relay_mute(p, i);
+            return;
+        }
+
+        if (m == NGX_AGAIN) {
+            break;
+        }
+
+        if ((size_t) m == n) {
+            return;
+        }
+
+        pos += m;
+        n -= m;
+
+        if (!c->write->ready) {
+            break;
+        }
+    }
+
+    if (ngx_http_corral_relay_wait(s, pos, n) != NGX_OK) {
+        p->reset = 1;
+        p->ended = 1;
+    }
+}
+
+
+static ngx_int_t
+ngx_http_corral_relay_wait(ngx_http_corral_side_t *s, u_char *pos, size_t n)
+{
+    size_t                    left;
+    ngx_http_corral_bytes_t  *t;
+
+    t = s->tail;
+
+    if (t == NULL) {
+        s->tail = ngx_http_corral_relay_bytes(pos, n, n, s->connection->log);
+        if (s->tail == NULL) {
+            return NGX_ERROR;
+        }
+
+        return ngx_handle_write_event(s->connection->write, 0);
+    }
+
+    /* only small frames of our own, and what followed them in one buffer */
+
+    if (t->size - t->last < n) {
+        left = t->last - t->pos;
+
+        t = ngx_http_corral_relay_bytes(t->data + t->pos, left, left + n + 256,
+                                        s->connection->log);
+        if (t == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_free(s->tail);
+        s->tail = t;
+    }
+
+    ngx_memcpy(t->data + t->last, pos, n);
+    t->last += n;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_corral_relay_flush(ngx_http_corral_pair_t *p, ngx_uint_t i)
+{
+    ssize_t                   n;
+    ngx_connection_t         *c;
+    ngx_http_corral_side_t   *s;
+    ngx_http_corral_bytes_t  *t;
+
+    s = &p->sides[i];
+    c = s->connection;
+    t = s->tail;
+
+    while (c->write->ready) {
+        n = c->send(c, t->data + t->pos, t->last - t->pos);
+
+        if (n == NGX_AGAIN) {
+            break;
+        }
+
+        if (n == NGX_ERROR) {
+            ngx_http_corral_relay_mute(p, i);
+            return;
+        }
+
+        /* it takes bytes: it lives */
+
+        s->heard = ngx_http_corral_relay_now();
+        s->waiting = 0;
+        t->pos += n;
+
+        if (t->pos == t->last) {
+            ngx_free(t);
+            s->tail = NULL;
+            return;
+        }
+    }
+
+    if (ngx_handle_write_event(c->write, 0) != NGX_OK) {
+        p->reset = 1;
+        p->ended = 1;
+    }
+}
+
+
+ngx_http_corral_bytes_t *
+ngx_http_corral_relay_bytes(u_char *data, size_t len, size_t size,
+    ngx_log_t *log)
+{
+    ngx_http_corral_bytes_t  *b;
+
+    b = ngx_alloc(sizeof(ngx_http_corral_bytes_t) + size, log);
+    if (b == NULL) {
+        return NULL;
+    }
+
+    b->size = size;
+    b->pos = 0;
+    b->last = len;
+    ngx_memcpy(b->data, data, len);
+
+    return b;
+}
+
+
+ngx_uint_t
+ngx_http_corral_relay_owns(ngx_connection_t *c)
+{
+    return !c->destroyed
+           && c->read->handler == ngx_http_corral_relay_handler;
+}
+
+
+/* the low half of the id of a new pair; never 0, which marks a free one */
+
+uint32_t
+ngx_http_corral_relay_new_number(void)
+{
+    ngx_http_corral_relay_number++;
+
+    if (ngx_http_corral_relay_number == 0) {
+        ngx_http_corral_relay_number++;
+    }
+
+    return ngx_http_corral_relay_number;
+}
+
+
+uint64_t
+ngx_http_corral_relay_id(ngx_http_corral_pair_t *p)
+{
+    return (uint64_t) ngx_http_corral_relay_worker << 32 | p->number;
+}

@@ -1,0 +1,214 @@
+
+/*
+ * The pair of connections: what the files of the relay share.  Nobody else
+ * includes it.
+ */
+
+
+#ifndef _NGX_HTTP_CORRAL_RELAY_PAIR_H_INCLUDED_
+#define _NGX_HTTP_CORRAL_RELAY_PAIR_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include <corral_frame.h>
+
+#include "ngx_http_corral_record.h"
+#include "ngx_http_corral_relay.h"
+
+
+#define NGX_HTTP_CORRAL_CLIENT        0
+#define NGX_HTTP_CORRAL_AGENT         1
+
+#define NGX_HTTP_CORRAL_RELAY_LINGER  2000     /* ms for last words */
+#define NGX_HTTP_CORRAL_RELAY_HURRY   500      /* the same when nginx stops */
+#define NGX_HTTP_CORRAL_RELAY_REASON  123      /* bytes in a Close frame */
+
+
+/* Bytes that wait: unsent ones, or the beginning of a frame.  By ngx_alloc. */
+
+typedef struct {
+    uint32_t                     size;
+    uint32_t                     pos;
+    uint32_t                     last;
+    u_char                       data[];
+} ngx_http_corral_bytes_t;
+
+
+/*
+ * What connections of one service and location have in common: interned by
+ * content, freed with the last pair.
+ */
+
+typedef struct ngx_http_corral_shared_s  ngx_http_corral_shared_t;
+
+struct ngx_http_corral_shared_s {
+    ngx_http_corral_shared_t    *next;
+    ngx_uint_t                   refs;
+    uint32_t                     hash;
+
+    /* what is compared begins here */
+
+    ngx_http_corral_terms_t      terms;
+    void                       **srv_conf;
+    void                       **loc_conf;
+    uint16_t                     id_len;
+    uint16_t                     name_len;
+    u_char                       names[];      /* service_id, service_name */
+};
+
+
+/* Who wants to know how a forced close ended. */
+
+typedef struct {
+    ngx_http_corral_closed_pt    done;
+    void                        *data;
+    ngx_uint_t                   open;         /* pairs that have not ended */
+    ngx_uint_t                   matched;
+    ngx_uint_t                   closed;
+    ngx_uint_t                   sent;
+} ngx_http_corral_order_t;
+
+
+typedef struct ngx_http_corral_waiter_s  ngx_http_corral_waiter_t;
+
+struct ngx_http_corral_waiter_s {
+    ngx_http_corral_waiter_t    *next;
+    ngx_http_corral_order_t     *order;
+};
+
+
+/* A close of our own.  By ngx_alloc; lives until the pair ends. */
+
+typedef struct {
+    ngx_http_corral_waiter_t    *waiters;
+    uint8_t                      len;
+    u_char                       reason[NGX_HTTP_CORRAL_RELAY_REASON];
+} ngx_http_corral_closing_t;
+
+
+/*
+ * One connection of the pair.  Times are ngx_current_msec, cut to 32 bits: a
+ * difference of up to 49 days is right.
+ */
+
+typedef struct {
+    ngx_connection_t            *connection;
+    ngx_http_corral_bytes_t     *tail;         /* unsent bytes towards it */
+    ngx_http_corral_bytes_t     *rest;         /* of a frame it has begun */
+    uint64_t                     messages;     /* that it sent */
+    uint64_t                     bytes;
+    corral_frame_t               frame;        /* of what it sends */
+    uint32_t                     heard;        /* its last sign of life */
+    uint32_t                     pinged;       /* our last ping */
+    uint32_t                     queued;       /* bytes that its socket had not
+                                                  taken when we last looked */
+    uint16_t                     code;         /* of the Close that we owe it */
+
+    unsigned                     told:1;       /* a Close is on its way to it */
+    unsigned                     said:1;       /* it has sent a Close */
+    unsigned                     eof:1;        /* nothing comes from it */
+    unsigned                     mute:1;       /* nothing can be sent to it */
+    unsigned                     fin:1;        /* we have shut writing down */
+    unsigned                     deaf:1;       /* what it sends is dropped */
+    unsigned                     owe_close:1;
+    unsigned                     owe_ping:1;
+    unsigned                     waiting:1;    /* for an answer to our ping */
+    unsigned                     early:1;      /* rest is not scanned yet */
+} ngx_http_corral_side_t;
+
+
+struct ngx_http_corral_pair_s {
+    ngx_http_corral_side_t       sides[2];
+    ngx_queue_t                  due;          /* in a bucket of the wheel */
+    ngx_queue_t                  used;         /* among the changed */
+    ngx_http_connection_t       *hc;
+    ngx_http_corral_record_t    *record;
+    ngx_http_corral_shared_t    *shared;
+    ngx_http_corral_closing_t   *closing;
+    ngx_http_corral_hold_t       hold;
+    uint32_t                     number;       /* of the connection id; 0: the
+                                                  pair is free */
+    uint64_t                     last;         /* ms, the last data frame */
+    uint32_t                     deadline;     /* ms, if limited */
+    uint16_t                     close_code;   /* 0: none yet */
+
+    unsigned                     kept:1;       /* c->data is the request */
+    unsigned                     limited:1;
+    unsigned                     ending:1;     /* to be settled each time */
+    unsigned                     own:1;        /* we have begun a close */
+    unsigned                     lingering:1;
+    unsigned                     hurry:1;
+    unsigned                     reset:1;      /* end it with a RST */
+    unsigned                     lost:1;       /* the agent failed */
+    unsigned                     ended:1;
+    unsigned                     changed:1;    /* queued in used */
+    unsigned                     published:1;  /* the list has shown it */
+};
+
+
+#define ngx_http_corral_relay_now()  ((uint32_t) ngx_current_msec)
+
+/* may bytes be put into the stream to this side? */
+
+#define ngx_http_corral_relay_open(s)                                         \
+    (!(s)->told && !(s)->mute && !(s)->eof && !(s)->fin)
+
+
+/* ngx_http_corral_relay.c: bytes from side to side */
+
+void ngx_http_corral_relay_handler(ngx_event_t *ev);
+void ngx_http_corral_relay_kept_handler(ngx_event_t *ev);
+void ngx_http_corral_relay_put(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    u_char *pos, size_t n);
+ngx_http_corral_bytes_t *ngx_http_corral_relay_bytes(u_char *data, size_t len,
+    size_t size, ngx_log_t *log);
+uint32_t ngx_http_corral_relay_new_number(void);
+uint64_t ngx_http_corral_relay_id(ngx_http_corral_pair_t *p);
+
+extern u_char  ngx_http_corral_relay_nonce[8];     /* payload of our pings */
+
+/* ngx_http_corral_relay_close.c: how a pair comes to its end */
+
+void ngx_http_corral_relay_ended(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    ngx_uint_t lost);
+void ngx_http_corral_relay_lose(ngx_http_corral_pair_t *p, ngx_uint_t i);
+void ngx_http_corral_relay_mute(ngx_http_corral_pair_t *p, ngx_uint_t i);
+void ngx_http_corral_relay_refuse(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    ngx_uint_t code);
+void ngx_http_corral_relay_shut(ngx_http_corral_pair_t *p, ngx_uint_t client,
+    ngx_uint_t agent, ngx_str_t *reason);
+void ngx_http_corral_relay_ping(ngx_http_corral_pair_t *p, ngx_uint_t i);
+void ngx_http_corral_relay_pay(ngx_http_corral_pair_t *p, ngx_uint_t i);
+void ngx_http_corral_relay_settle(ngx_http_corral_pair_t *p);
+void ngx_http_corral_relay_expire(ngx_http_corral_pair_t *p);
+
+/* ngx_http_corral_relay_end.c: its end */
+
+void ngx_http_corral_relay_end(ngx_http_corral_pair_t *p);
+void ngx_http_corral_relay_kept_cleanup(void *data);
+
+/* ngx_http_corral_relay_time.c: when something is due */
+
+ngx_int_t ngx_http_corral_relay_time_init(ngx_cycle_t *cycle);
+void ngx_http_corral_relay_time_start(ngx_http_corral_pair_t *p);
+void ngx_http_corral_relay_time_limit(ngx_http_corral_pair_t *p,
+    ngx_msec_t time);
+void ngx_http_corral_relay_time_stop(ngx_http_corral_pair_t *p);
+ngx_uint_t ngx_http_corral_relay_time_progress(ngx_http_corral_side_t *s);
+
+/* ngx_http_corral_relay_list.c: which pairs there are */
+
+void ngx_http_corral_relay_list_init(void);
+ngx_http_corral_pair_t *ngx_http_corral_relay_list_alloc(ngx_log_t *log);
+void ngx_http_corral_relay_list_free(ngx_http_corral_pair_t *p);
+void ngx_http_corral_relay_list_use(ngx_http_corral_pair_t *p);
+ngx_http_corral_shared_t *ngx_http_corral_relay_list_share(
+    ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx,
+    ngx_http_corral_terms_t *terms);
+void ngx_http_corral_relay_list_unshare(ngx_http_corral_shared_t *shared);
+
+
+#endif /* _NGX_HTTP_CORRAL_RELAY_PAIR_H_INCLUDED_ */

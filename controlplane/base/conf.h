@@ -99,6 +99,14 @@
       "the program corral-shim; empty: beside corrald")                       \
     X(python, string, reload, 1, 4096, "", "python3",                         \
       "interpreter for services with agent_factory_path")                     \
+    X(myagent_command, string, reload, 1, 4096, "",                           \
+      "{python} -m myagent.cli.server server {path} --host {host} "           \
+      "--port {port}",                                                        \
+      "how an agent_factory_path is run; blanks separate arguments")          \
+    X(log_keep, duration, reload, 0, 31536000000, "", "7d",                   \
+      "how long logs of removed instances are kept")                          \
+    X(log_keep_instances, integer, reload, 0, 10000, "", "20",                \
+      "of these, the newest so many of each service")                         \
     X(command_roots, strings, reload, 0, 64, "", "",                          \
       "directories that programs of services must lie in; empty: any")        \
     X(users, strings, reload, 0, 64, "", "",                                  \

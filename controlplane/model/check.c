@@ -334,6 +334,7 @@ corrald_check_value(corrald_check_t *c, const corrald_field_t *f,
 int
 corrald_check_address(const char *address)
 {
+    int          v6;
     char         host[64], *end;
     long         port;
     size_t       len;
@@ -364,8 +365,9 @@ corrald_check_address(const char *address)
     }
 
     len = (size_t) (colon - address);
+    v6 = len > 2 && *address == '[' && colon[-1] == ']';
 
-    if (*address == '[' && len > 2 && colon[-1] == ']') {
+    if (v6) {
         address++;
         len -= 2;
     }
@@ -377,10 +379,7 @@ corrald_check_address(const char *address)
     memcpy(host, address, len);
     host[len] = '\0';
 
-    return inet_pton(address[-1 + (address[len] == ':')] == '[' ? AF_INET6
-                                                               : AF_INET,
-                     host, bin)
-           == 1;
+    return inet_pton(v6 ? AF_INET6 : AF_INET, host, bin) == 1;
 }
 
 

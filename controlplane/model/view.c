@@ -110,6 +110,7 @@ corrald_view_service(const json_t *doc, const json_t *instances,
     json_object_set_new(view, "error_message",
                         corrald_view_error(instances));
     json_object_set_new(view, "restart_count", json_integer(restarts));
+    json_object_set_new(view, "ready", json_integer((json_int_t) ready));
     json_object_set_new(view, "instances",
                         corrald_view_numbers(&count, ready));
     json_object_set_new(view, "trusted", json_boolean(trusted));

@@ -36,6 +36,8 @@
       "why an instance is failed or unhealthy, or null")                      \
     X(SERVICE,  restart_count,     integer,                                   \
       "of all instances")                                                     \
+    X(SERVICE,  ready,             integer,                                   \
+      "instances that gateways may choose")                                   \
     X(SERVICE,  instances,         map,                                       \
       "numbers of instances: total, ready and by state")                      \
     X(SERVICE,  trusted,           boolean,                                   \

@@ -102,12 +102,10 @@ void corrald_output_service(corrald_rest_t *r);
 void corrald_explain_get(corrald_rest_t *r);
 
 
-/* stream.c */
+/* events.c */
 
-void corrald_stream_events(corrald_rest_t *r);
-int corrald_stream_open(void) __attribute__((warn_unused_result));
-void corrald_stream_close(void);
-size_t corrald_stream_clients(void);
+void corrald_events_list(corrald_rest_t *r);
+int corrald_events_open(void) __attribute__((warn_unused_result));
 
 
 /* operations.c */
@@ -153,6 +151,7 @@ void corrald_metrics_request(const corrald_rest_t *r, int64_t ms);
 
 void corrald_spec_openapi(corrald_rest_t *r);
 void corrald_spec_page(corrald_rest_t *r);
+void corrald_spec_free(void);
 json_t *corrald_spec_make(void);
 
 

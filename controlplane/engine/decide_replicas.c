@@ -142,6 +142,17 @@ corrald_decide_replicas_replace(const corrald_replicas_service_t *service,
 
         ready += (size_t) in->ready;
 
+        /* one that has ended while another took its place does not come back */
+
+        if (excess > 0 && in->generation != service->generation
+            && !corrald_state_lives(in->state))
+        {
+            in->want = CORRALD_WANT_REMOVE;
+            in->reason = "replaced";
+            excess--;
+            continue;
+        }
+
         if (!corrald_decide_replicas_old(service, in)) {
             young += !in->ready;
             continue;

@@ -574,7 +574,8 @@ corrald_prober_exited(uv_process_t *process, int64_t code, int signal)
 static void
 corrald_prober_ended(corrald_prober_t *p)
 {
-    char  text[256], *nl;
+    char    text[256];
+    size_t  i;
 
     if (!p->exited || p->ends < 2) {
         return;
@@ -585,11 +586,15 @@ corrald_prober_ended(corrald_prober_t *p)
         return;
     }
 
-    p->output[p->output_len] = '\0';
-    nl = strpbrk(p->output, "\r\n");
+    /* one line of plain text: it becomes a member of a document */
 
-    if (nl != NULL) {
-        *nl = '\0';
+    p->output[p->output_len] = '\0';
+    p->output[strcspn(p->output, "\r\n")] = '\0';
+
+    for (i = 0; p->output[i] != '\0'; i++) {
+        if (p->output[i] < 0x20 || p->output[i] > 0x7e) {
+            p->output[i] = '?';
+        }
     }
 
     if (p->signal != 0) {

@@ -42,6 +42,10 @@
 #include "shim.h"
 
 
+/* of CORRAL_SHIM_KILL_TICK: 0.4 s until a lock counts as held */
+
+#define CORRAL_SHIM_LOCK_TRIES  20
+
 #define CORRAL_SHIM_HELP  "usage: corral-shim [INSTANCE] < description\n"
 
 
@@ -237,10 +241,12 @@ corral_shim_tell(int report, int code, const char *text)
 static void
 corral_shim_guard(corrald_wire_spec_t *spec, char *buf, int report)
 {
-    char            text[512];
-    pid_t           pid;
-    sigset_t        set;
-    corral_shim_t  *shim;
+    int               rc, tries;
+    char              text[512];
+    pid_t             pid;
+    sigset_t          set;
+    corral_shim_t    *shim;
+    struct timespec   ts;
 
     shim = &corral_shim;
 
@@ -270,7 +276,21 @@ corral_shim_guard(corrald_wire_spec_t *spec, char *buf, int report)
         _exit(CORRAL_SHIM_FILES);
     }
 
-    if (flock(shim->lock, LOCK_EX|LOCK_NB) == -1) {
+    /* an older guard may be just about to end: its shim said good-bye */
+
+    for (tries = 0; ; tries++) {
+        rc = flock(shim->lock, LOCK_EX|LOCK_NB);
+
+        if (rc == 0 || tries == CORRAL_SHIM_LOCK_TRIES) {
+            break;
+        }
+
+        ts.tv_sec = 0;
+        ts.tv_nsec = CORRAL_SHIM_KILL_TICK * 1000000L;
+        (void) nanosleep(&ts, NULL);
+    }
+
+    if (rc == -1) {
         (void) snprintf(text, sizeof(text),
                         "lock \"%.300s\" is held by another copy: %s",
                         spec->lock, strerror(errno));

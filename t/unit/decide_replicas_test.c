@@ -231,7 +231,9 @@ main(void)
     for (turns = 1; turns <= 4; turns++) {
         world_begin(turns, 0);
         world_service.generation = 2;
+        oldest = world_created;
         (void) world_settle(&least, &most);
+        ok(world[0].created > oldest, "by others than before");
         is_int((int64_t) world_ready(2), (int64_t) turns,
                "all are of the new generation");
         is_int((int64_t) least, (int64_t) turns, "none was missing meanwhile");

@@ -278,8 +278,9 @@ ngx_http_corral_handshake_check(ngx_http_corral_handshake_t *h)
     e = ngx_http_corral_handshake_find(headers, "sec-websocket-protocol", &n);
 
     if (n > 1
-        || (e && !ngx_http_corral_handshake_offered(r,
-                                         "sec-websocket-protocol", &e->value)))
+        || (e && (ngx_strlchr(e->value.data, e->value.data + e->value.len, ',')
+                  || !ngx_http_corral_handshake_offered(r,
+                                        "sec-websocket-protocol", &e->value))))
     {
         return "it chose a subprotocol that was not offered";
     }

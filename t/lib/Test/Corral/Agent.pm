@@ -590,7 +590,13 @@ sub _message {
 
     $self->{stats}{messages}++;
 
-    if ($m =~ /^!id$/) {
+    # nothing is said after a Close; what still comes is read, so that the end is
+    # no reset
+
+    if ($c->{close_sent}) {
+        return;
+
+    } elsif ($m =~ /^!id$/) {
         $text->($self->{id});
 
     } elsif ($m =~ /^!head$/) {

@@ -50,7 +50,7 @@ o = $(patsubst %.c,$(B)/obj/%.o,$(1))
 EMBEDDED := $(patsubst %,$(B)/gen/%.o,$(notdir $(LUA) $(ASSETS)))
 
 CORRALD_PKGS := libuv libmicrohttpd jansson hiredis yaml-0.1 libcrypto libcap-ng
-CTL_PKGS := jansson libcrypto
+CTL_PKGS := libcurl yaml-0.1 jansson libcrypto
 
 ifeq ($(wildcard controlplane/corrald.c),)
 CORRALD :=

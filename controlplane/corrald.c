@@ -134,9 +134,13 @@ corrald_options(int argc, char **argv)
     char   *text;
     json_t *doc;
 
-    while ((c = getopt_long(argc, argv, "c:tvh", corrald_long_options, NULL))
-           != -1)
-    {
+    for ( ;; ) {
+        c = getopt_long(argc, argv, "c:tvh", corrald_long_options, NULL);
+
+        if (c == -1) {
+            break;
+        }
+
         switch (c) {
 
         case 'c':

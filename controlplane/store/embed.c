@@ -410,7 +410,8 @@ corrald_embed_acl(const char *gateway, const char *corrald, char *err,
     corrald_crypt_sha256(corrald, strlen(corrald), hex);
     corrald_buf_printf(&b, "user corrald on #%s resetchannels "
                        "~corral:%s:* +@all -@dangerous +acl|load "
-                       "+acl|setuser +info +shutdown\n", hex, corrald_conf()->cluster);
+                       "+acl|setuser +info +shutdown\n", hex,
+                       corrald_conf()->cluster);
 
     snprintf(path, sizeof(path), "%s/users.acl", corrald_embed_dir);
 

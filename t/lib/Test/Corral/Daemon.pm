@@ -257,6 +257,19 @@ sub history {
     return reverse @{ ref $r ? $r->{items} // [] : [] };
 }
 
+# The pids of shim and guard of an instance.
+
+sub shim {
+    my ($self, $id) = @_;
+
+    my %pid = map { slurp($_ =~ s/cmdline/comm/r) =~ /^corral-(\w+)/,
+            m{/proc/(\d+)/} }
+        grep { slurp($_) =~ m{/corral-shim\0\Q$id\E\0} }
+        glob '/proc/[0-9]*/cmdline';
+
+    return @pid{qw/shim guard/};
+}
+
 # Asks the agent of an instance.
 
 sub ask {

@@ -231,7 +231,7 @@ sub wait_instances {
     my @i;
     my $ok = wait_for(sub {
         @i = $self->instances($service);
-        $sub->(@i);
+        @i && $sub->(@i);
     }, $timeout // 10);
 
     if (!$ok) {

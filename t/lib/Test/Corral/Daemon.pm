@@ -231,7 +231,7 @@ sub wait_instances {
     my @i;
     my $ok = wait_for(sub {
         @i = $self->instances($service);
-        $sub->(@i);
+        @i && $sub->(@i);
     }, $timeout // 10);
 
     if (!$ok) {
@@ -255,6 +255,19 @@ sub history {
     my ($self, $id) = @_;
     my $r = $self->api('GET', "/instances/$id/history");
     return reverse @{ ref $r ? $r->{items} // [] : [] };
+}
+
+# The pids of shim and guard of an instance.
+
+sub shim {
+    my ($self, $id) = @_;
+
+    my %pid = map { slurp($_ =~ s/cmdline/comm/r) =~ /^corral-(\w+)/,
+            m{/proc/(\d+)/} }
+        grep { slurp($_) =~ m{/corral-shim\0\Q$id\E\0} }
+        glob '/proc/[0-9]*/cmdline';
+
+    return @pid{qw/shim guard/};
 }
 
 # Asks the agent of an instance.

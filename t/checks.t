@@ -26,6 +26,11 @@ for my $file (@files) {
     system('cp', '-p', "$root/$file", "$copy/$file") == 0 or die "cp $file";
 }
 
+# the tree itself
+
+my $findings = `sh $root/auto/check 2>&1`;
+is($?, 0, 'make check has no findings') or diag($findings);
+
 my $before = check();
 
 my @plants = (

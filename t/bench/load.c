@@ -53,7 +53,8 @@ load_usage(FILE *out)
         "  --size BYTES       of a message (default: 128)\n"
         "  --warmup SECONDS   before the window (default: 0.3)\n"
         "  --seconds SECONDS  of the window (default: 2)\n"
-        "  --count N          echo: messages per connection, no window\n"
+        "  --count N          instead of seconds; echo: messages per\n"
+        "                     connection, rate: handshakes of all\n"
         "  --rate BYTES       slow: a second (default: 1000000)\n"
         "  --fin              rate: end with a FIN, without a Close frame\n"
         "  --pid PID          whose CPU time is read\n", out);
@@ -248,8 +249,14 @@ load_parse(int argc, char **argv)
         load_fail("--connect is missing");
     }
 
-    if (load.count && load.mode != LOAD_ECHO) {
-        load_fail("--count belongs to the mode echo");
+    if (load.count && load.mode != LOAD_ECHO && load.mode != LOAD_RATE) {
+        load_fail("--count belongs to the modes echo and rate");
+    }
+
+    if (load.mode == LOAD_RATE && load.count
+        && load.count < load.connections)
+    {
+        load_fail("--count is less than --connections");
     }
 
     if (load.mode == LOAD_RATE && load.parallel < load.connections) {

@@ -88,7 +88,7 @@ typedef struct {
     uint64_t             size;
     double               warmup;    /* seconds */
     double               seconds;
-    uint64_t             count;     /* messages per connection, 0: seconds */
+    uint64_t             count;     /* instead of seconds, 0: seconds */
     uint64_t             rate;      /* bytes a second, of LOAD_SLOW */
     long                 pid;       /* whose CPU time is read, 0: nobody's */
     unsigned             fin:1;     /* LOAD_RATE: no Close frame */

@@ -5,8 +5,8 @@
  *
  * A run of echo, rate and probe has a warm-up and a window; only in the window
  * latencies are noted, and the CPU time of --pid is read at both of its ends.
- * With --count there is no window: it lasts from the first message of a
- * connection to the last one of all.
+ * With --count the window lasts from the first message, or handshake, to the
+ * last one.
  */
 
 
@@ -345,7 +345,17 @@ load_mode_ended(load_conn_t *c, const char *why)
             load_done++;
         }
 
-        load_conn_start(c);
+        if (load.count && load_done == load.count) {
+            load_until = load_clock_now();
+            return;
+        }
+
+        /* with a count the last ones are not begun */
+
+        if (load.count == 0 || load_done + load.connections <= load.count) {
+            load_conn_start(c);
+        }
+
         return;
     }
 

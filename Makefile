@@ -195,8 +195,12 @@ PROVE = CORRAL_ROOT=$(ROOT) CORRAL_KIND=$(KIND) CORRAL_BUILD=$(ROOT)/$(B) \
         UBSAN_OPTIONS=print_stacktrace=1 \
         prove -I t/lib --timer
 
-test: build $(UNIT_BIN) $(FUZZ_BIN) ## all tests in one prove run [TESTS=t/x.t]
-	$(PROVE) -j$(JOBS) $(UNIT_BIN) $(FUZZ_BIN) $(wildcard $(TESTS))
+# TESTS in the command names the only ones to run
+
+ALL := $(if $(filter file,$(origin TESTS)),$(UNIT_BIN) $(FUZZ_BIN))
+
+test: build $(ALL) ## all tests in one prove run [TESTS=t/x.t]
+	$(PROVE) -j$(JOBS) $(ALL) $(wildcard $(TESTS))
 
 unit: $(UNIT_BIN) $(FUZZ_BIN) ## the C unit tests and the fuzzers' known inputs
 	$(if $^,$(PROVE) -j$(JOBS) $^,@echo "no unit tests")

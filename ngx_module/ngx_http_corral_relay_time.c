@@ -49,6 +49,7 @@ static ngx_connection_t  ngx_http_corral_relay_timer_data;
 #define ngx_http_corral_relay_ticks()                                         \
     ((uint64_t) ngx_current_msec / NGX_HTTP_CORRAL_RELAY_TICK)
 
+
 /* ms from now until time + after, 0 if that is past */
 
 static ngx_inline uint32_t

@@ -556,7 +556,8 @@ static void
 corrald_instance_resting(corrald_instance_t *in, const json_t *doc,
     const json_t *service, corrald_state_e state)
 {
-    int64_t  wait, restart;
+    json_t   *change;
+    int64_t   wait, restart;
 
     corrald_probe_stop(&in->probe);
 
@@ -579,7 +580,13 @@ corrald_instance_resting(corrald_instance_t *in, const json_t *doc,
     case CORRALD_WANT_STOP:
 
         if (state == CORRALD_STATE_failed) {
-            corrald_instance_move(in, "stopped", "no longer wanted", NULL);
+            change = corrald_instance_change("stopped", in->why,
+                                             "no longer wanted");
+            if (change != NULL) {
+                json_object_set_new(change, "retry_at", json_null());
+            }
+
+            corrald_instance_commit(in, change, NULL);
         }
 
         return;

@@ -87,6 +87,7 @@ static corrald_map_t       corrald_instances;    /* by instance_id */
 static corrald_service_t  *corrald_dirty;
 static corrald_timer_t    *corrald_supervise_timer;
 static int64_t             corrald_supervise_at;     /* monotonic, 0: now */
+static int64_t             corrald_supervise_external_at;
 static int                 corrald_supervise_scheduled;
 static int                 corrald_supervise_open;
 
@@ -371,6 +372,13 @@ corrald_supervise_tick(void *data)
         corrald_supervise_at = now + CORRALD_SUPERVISE_ALL;
         corrald_supervise_all();
     }
+
+    /* heartbeats are read once a second */
+
+    if (now >= corrald_supervise_external_at) {
+        corrald_supervise_external_at = now + CORRAL_HEARTBEAT;
+        corrald_external_tick();
+    }
 }
 
 
@@ -397,7 +405,6 @@ corrald_supervise_all(void)
 
     corrald_store_node_instances(alive);
     corrald_adopt_sweep();
-    corrald_external_tick();
     corrald_janitor_tick();
 }
 

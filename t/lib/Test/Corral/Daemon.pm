@@ -218,7 +218,8 @@ sub instances {
     my $r = $self->api('GET', "/services/$service/instances");
     my @i = @{ ref $r ? $r->{items} // [] : [] };
     $self->{known}{ $_->{pid} } = 1 for grep { $_->{pid} } @i;
-    return sort { $a->{created_at} cmp $b->{created_at} } @i;
+    @i = sort { $a->{created_at} cmp $b->{created_at} } @i;
+    return @i;
 }
 
 sub instance { (grep { $_->{instance_id} eq $_[1] }

@@ -13,12 +13,12 @@
  */
 
 
-#include <jansson.h>
-
 #include "ngx_http_corral.h"
 #include "ngx_http_corral_key.h"
 #include "ngx_http_corral_publish.h"
 #include "ngx_http_corral_relay.h"
+
+#include <jansson.h>
 
 
 #define NGX_HTTP_CORRAL_PUBLISH_SOON    100    /* ms after a change of it */

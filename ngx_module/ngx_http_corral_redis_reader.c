@@ -56,8 +56,7 @@ ngx_http_corral_redis_reader_init(ngx_http_corral_redis_reader_t *r)
         return NGX_ERROR;
     }
 
-    (void) redisReaderSetPrivdata(r->reader, r);
-
+    r->reader->privdata = r;
     r->reader->maxbuf = NGX_HTTP_CORRAL_REDIS_READER_BUFFER;
 
     return NGX_OK;

@@ -1,7 +1,8 @@
 
 /*
- * What a worker tells through Redis: its lease, the WebSockets it relays, the
- * revision it serves from, and answers to commands.
+ * What a worker tells through Redis: its lease, the WebSockets it relays, and
+ * the revision it serves from.  Answers to commands are made by
+ * ngx_http_corral_command.c and go out here, too.
  *
  * The list of connections is told as differences, which the relay keeps; here
  * is no queue.  So when Redis is slow or gone, updates of one connection
@@ -25,25 +26,17 @@
 #define NGX_HTTP_CORRAL_PUBLISH_BEAT    500    /* connections told in a beat */
 #define NGX_HTTP_CORRAL_PUBLISH_CHUNK   50     /* of these, in one turn */
 #define NGX_HTTP_CORRAL_PUBLISH_TEXT    200    /* bytes of a client's string */
-#define NGX_HTTP_CORRAL_PUBLISH_REASON  123    /* bytes, RFC 6455, 5.5 */
 
 
 #define ngx_http_corral_publish_name(name, text)        ngx_string(#name),
 #define ngx_http_corral_publish_worker_e(name, text)    WORKER_##name,
 #define ngx_http_corral_publish_connection_e(name, text)                      \
     CONNECTION_##name,
-#define ngx_http_corral_publish_command_e(name, text)   COMMAND_##name,
-#define ngx_http_corral_publish_answer_e(name, text)    ANSWER_##name,
 
 enum { CORRAL_WORKER_FIELDS(ngx_http_corral_publish_worker_e) WORKER_NUMBER };
 
 enum { CORRAL_CONNECTION_FIELDS(ngx_http_corral_publish_connection_e)
        CONNECTION_NUMBER };
-
-enum { CORRAL_COMMAND_FIELDS(ngx_http_corral_publish_command_e)
-       COMMAND_NUMBER };
-
-enum { CORRAL_ANSWER_FIELDS(ngx_http_corral_publish_answer_e) ANSWER_NUMBER };
 
 
 typedef struct {
@@ -63,24 +56,7 @@ typedef struct {
 } ngx_http_corral_publish_t;
 
 
-/* one command while the pairs it closes are ending */
-
-typedef struct {
-    ngx_pool_t                   *pool;
-    ngx_str_t                     id;
-} ngx_http_corral_publish_command_t;
-
-
-typedef struct {
-    ngx_http_corral_filter_t      pairs;
-    ngx_str_t                     worker;
-    ngx_str_t                     gateway;
-    ngx_str_t                     connection_id;
-} ngx_http_corral_publish_filter_t;
-
-
 static uint64_t ngx_http_corral_publish_start_time(void);
-static void ngx_http_corral_publish_send(ngx_uint_t argc, ngx_str_t *argv);
 static void ngx_http_corral_publish_lease(void);
 static void ngx_http_corral_publish_expire(ngx_str_t *key,
     ngx_http_corral_redis_reply_pt cb);
@@ -95,24 +71,10 @@ static u_char *ngx_http_corral_publish_json(u_char *p,
     ngx_http_corral_pair_view_t *view, ngx_str_t *id);
 static u_char *ngx_http_corral_publish_string(u_char *p, ngx_uint_t field,
     ngx_str_t *value);
-static u_char *ngx_http_corral_publish_escape(u_char *p, ngx_str_t *value,
-    size_t max);
 static u_char *ngx_http_corral_publish_number(u_char *p, ngx_uint_t field,
     uint64_t value);
 static u_char *ngx_http_corral_publish_time(u_char *p, ngx_uint_t field,
     time_t value);
-static const char *ngx_http_corral_publish_close(ngx_pool_t *pool,
-    ngx_str_t *values);
-static const char *ngx_http_corral_publish_filter(ngx_pool_t *pool,
-    ngx_str_t *json, ngx_http_corral_publish_filter_t *filter);
-static const char *ngx_http_corral_publish_member(ngx_pool_t *pool,
-    const char *name, json_t *value,
-    ngx_http_corral_publish_filter_t *filter);
-static ngx_uint_t ngx_http_corral_publish_code(ngx_int_t code);
-static void ngx_http_corral_publish_closed_pairs(void *data,
-    ngx_uint_t matched, ngx_uint_t closed, ngx_uint_t sent);
-static void ngx_http_corral_publish_answer(ngx_pool_t *pool, ngx_str_t *id,
-    ngx_uint_t matched, ngx_uint_t closed, ngx_uint_t sent, const char *err);
 
 
 static ngx_str_t  ngx_http_corral_publish_worker_fields[] = {
@@ -121,14 +83,6 @@ static ngx_str_t  ngx_http_corral_publish_worker_fields[] = {
 
 static ngx_str_t  ngx_http_corral_publish_connection_fields[] = {
     CORRAL_CONNECTION_FIELDS(ngx_http_corral_publish_name)
-};
-
-static ngx_str_t  ngx_http_corral_publish_command_fields[] = {
-    CORRAL_COMMAND_FIELDS(ngx_http_corral_publish_name)
-};
-
-static ngx_str_t  ngx_http_corral_publish_answer_fields[] = {
-    CORRAL_ANSWER_FIELDS(ngx_http_corral_publish_name)
 };
 
 /* by ngx_http_corral_method_e */
@@ -207,6 +161,13 @@ ngx_str_t *
 ngx_http_corral_publish_worker(void)
 {
     return &ngx_http_corral_publish.worker;
+}
+
+
+ngx_str_t *
+ngx_http_corral_publish_gateway(void)
+{
+    return &ngx_http_corral_publish.conf->gateway;
 }
 
 
@@ -405,7 +366,7 @@ ngx_http_corral_publish_start_time(void)
 }
 
 
-static void
+void
 ngx_http_corral_publish_send(ngx_uint_t argc, ngx_str_t *argv)
 {
     if (ngx_http_corral_publish.redis) {
@@ -755,7 +716,7 @@ ngx_http_corral_publish_string(u_char *p, ngx_uint_t field, ngx_str_t *value)
  * refuse the document.
  */
 
-static u_char *
+u_char *
 ngx_http_corral_publish_escape(u_char *p, ngx_str_t *value, size_t max)
 {
     u_char    *s, *next, *last, *stop;
@@ -813,323 +774,4 @@ ngx_http_corral_publish_time(u_char *p, ngx_uint_t field, time_t value)
                        &ngx_http_corral_publish_connection_fields[field],
                        tm.ngx_tm_year, tm.ngx_tm_mon, tm.ngx_tm_mday,
                        tm.ngx_tm_hour, tm.ngx_tm_min, tm.ngx_tm_sec);
-}
-
-
-void
-ngx_http_corral_publish_command(ngx_http_corral_redis_reply_t *fields)
-{
-    ngx_str_t    values[COMMAND_NUMBER], *name;
-    ngx_uint_t   i, j;
-    ngx_pool_t  *pool;
-    const char  *err;
-
-    ngx_memzero(values, sizeof(values));
-
-    for (i = 0; i + 1 < fields->n; i += 2) {
-        name = &fields->elements[i]->str;
-
-        for (j = 0; j < COMMAND_NUMBER; j++) {
-            if (name->len == ngx_http_corral_publish_command_fields[j].len
-                && ngx_strncmp(name->data,
-                               ngx_http_corral_publish_command_fields[j].data,
-                               name->len)
-                   == 0)
-            {
-                values[j] = fields->elements[i + 1]->str;
-            }
-        }
-    }
-
-    if (values[COMMAND_id].len == 0 || values[COMMAND_id].len > CORRAL_ID_MAX)
-    {
-        ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
-                      "corral: a command without an id, or one of more than "
-                      "%d bytes, is ignored", CORRAL_ID_MAX);
-        return;
-    }
-
-    pool = ngx_create_pool(1024, ngx_cycle->log);
-    if (pool == NULL) {
-        return;
-    }
-
-    if (values[COMMAND_op].len == 5
-        && ngx_strncmp(values[COMMAND_op].data, "close", 5) == 0)
-    {
-        err = ngx_http_corral_publish_close(pool, values);
-
-    } else {
-        err = "unknown op; it is to be close";
-    }
-
-    if (err) {
-        ngx_http_corral_publish_answer(pool, &values[COMMAND_id], 0, 0, 0,
-                                       err);
-        ngx_destroy_pool(pool);
-    }
-}
-
-
-/*
- * Returns NULL, then the answer is on its way and the pool belongs to it, or
- * why the command cannot be carried out.
- */
-
-static const char *
-ngx_http_corral_publish_close(ngx_pool_t *pool, ngx_str_t *values)
-{
-    ngx_int_t                           code;
-    ngx_str_t                          *reason;
-    ngx_uint_t                          dry_run;
-    const char                         *err;
-    ngx_http_corral_publish_t          *publish;
-    ngx_http_corral_publish_filter_t    filter;
-    ngx_http_corral_publish_command_t  *command;
-
-    publish = &ngx_http_corral_publish;
-
-    err = ngx_http_corral_publish_filter(pool, &values[COMMAND_filter],
-                                         &filter);
-    if (err) {
-        return err;
-    }
-
-    dry_run = (values[COMMAND_dry_run].len == 1
-               && values[COMMAND_dry_run].data[0] == '1');
-
-    code = ngx_atoi(values[COMMAND_code].data, values[COMMAND_code].len);
-
-    if (!dry_run && !ngx_http_corral_publish_code(code)) {
-        return "code is to be 1000, 1001, 1008, 1011, 1012, 1013 or 3000 to "
-               "4999";
-    }
-
-    command = ngx_palloc(pool, sizeof(ngx_http_corral_publish_command_t));
-    reason = ngx_palloc(pool, sizeof(ngx_str_t));
-
-    if (command == NULL || reason == NULL) {
-        return "no memory";
-    }
-
-    command->pool = pool;
-    command->id.len = values[COMMAND_id].len;
-    command->id.data = ngx_pstrdup(pool, &values[COMMAND_id]);
-
-    /* the relay may send it later: it lives until the command is done */
-
-    reason->len = values[COMMAND_reason].len;
-    reason->data = ngx_pstrdup(pool, &values[COMMAND_reason]);
-
-    if (command->id.data == NULL || reason->data == NULL) {
-        return "no memory";
-    }
-
-    if (reason->len > NGX_HTTP_CORRAL_PUBLISH_REASON) {
-        return "reason is to be at most 123 bytes";
-    }
-
-    /* for somebody else: he who asked learns that it was seen */
-
-    if ((filter.worker.len
-         && (filter.worker.len != publish->worker.len
-             || ngx_memcmp(filter.worker.data, publish->worker.data,
-                           publish->worker.len)
-                != 0))
-        || (filter.gateway.len
-            && (filter.gateway.len != publish->conf->gateway.len
-                || ngx_memcmp(filter.gateway.data, publish->conf->gateway.data,
-                              filter.gateway.len)
-                   != 0)))
-    {
-        ngx_http_corral_publish_closed_pairs(command, 0, 0, 0);
-        return NULL;
-    }
-
-    ngx_http_corral_relay_close(&filter.pairs, (ngx_uint_t) code, reason,
-                                dry_run, ngx_http_corral_publish_closed_pairs,
-                                command);
-
-    return NULL;
-}
-
-
-static const char *
-ngx_http_corral_publish_filter(ngx_pool_t *pool, ngx_str_t *json,
-    ngx_http_corral_publish_filter_t *filter)
-{
-    json_t        *object, *value;
-    const char    *name, *err;
-    json_error_t   error;
-
-    ngx_memzero(filter, sizeof(ngx_http_corral_publish_filter_t));
-
-    object = json_loadb((char *) json->data, json->len, 0, &error);
-
-    if (!json_is_object(object)) {
-        json_decref(object);
-        return "filter is to be a JSON object";
-    }
-
-    err = NULL;
-
-    json_object_foreach(object, name, value) {
-
-        if (err == NULL) {
-            err = ngx_http_corral_publish_member(pool, name, value, filter);
-        }
-    }
-
-    json_decref(object);
-
-    if (err == NULL && filter->connection_id.len) {
-        filter->pairs.id = (uint64_t) strtoull(
-                              (char *) filter->connection_id.data, NULL, 16);
-
-        if (filter->connection_id.len != 16 || filter->pairs.id == 0) {
-            err = "connection_id is to be 16 hexadecimal digits";
-        }
-    }
-
-    return err;
-}
-
-
-/* An unknown member is refused: ignored, it would close more than asked. */
-
-static const char *
-ngx_http_corral_publish_member(ngx_pool_t *pool, const char *name,
-    json_t *value, ngx_http_corral_publish_filter_t *filter)
-{
-    size_t      len;
-    u_char     *p;
-    ngx_str_t  *to;
-
-    if (ngx_strcmp(name, "worker") == 0) {
-        to = &filter->worker;
-
-    } else if (ngx_strcmp(name, "gateway") == 0) {
-        to = &filter->gateway;
-
-    } else if (ngx_strcmp(name, "connection_id") == 0) {
-        to = &filter->connection_id;
-
-    } else if (ngx_strcmp(name, "service_id") == 0) {
-        to = &filter->pairs.service_id;
-
-    } else if (ngx_strcmp(name, "instance_id") == 0) {
-        to = &filter->pairs.instance_id;
-
-    } else if (ngx_strcmp(name, "session_id") == 0) {
-        to = &filter->pairs.session_id;
-
-    } else if (ngx_strcmp(name, "subject") == 0) {
-        to = &filter->pairs.subject;
-
-    } else if (ngx_strcmp(name, "client_ip") == 0) {
-        to = &filter->pairs.client_ip;
-
-    } else {
-        return "unknown member in filter";
-    }
-
-    len = json_string_length(value);
-
-    if (len == 0) {
-        return "a member of filter is not a string, or is empty";
-    }
-
-    p = ngx_pnalloc(pool, len + 1);
-    if (p == NULL) {
-        return "no memory";
-    }
-
-    ngx_memcpy(p, json_string_value(value), len + 1);
-
-    to->data = p;
-    to->len = len;
-
-    return NULL;
-}
-
-
-static ngx_uint_t
-ngx_http_corral_publish_code(ngx_int_t code)
-{
-    switch (code) {
-
-    case 1000:
-    case 1001:
-    case 1008:
-    case 1011:
-    case 1012:
-    case 1013:
-        return 1;
-
-    default:
-        return code >= 3000 && code <= 4999;
-    }
-}
-
-
-static void
-ngx_http_corral_publish_closed_pairs(void *data, ngx_uint_t matched,
-    ngx_uint_t closed, ngx_uint_t sent)
-{
-    ngx_http_corral_publish_command_t *command = data;
-
-    ngx_http_corral_publish_answer(command->pool, &command->id, matched,
-                                   closed, sent, NULL);
-
-    ngx_destroy_pool(command->pool);
-}
-
-
-static void
-ngx_http_corral_publish_answer(ngx_pool_t *pool, ngx_str_t *id,
-    ngx_uint_t matched, ngx_uint_t closed, ngx_uint_t sent, const char *err)
-{
-    u_char                     *p, ttl[NGX_INT_T_LEN];
-    size_t                      len;
-    ngx_str_t                   key, argv[3], *field;
-    ngx_http_corral_publish_t  *publish;
-
-    publish = &ngx_http_corral_publish;
-    field = ngx_http_corral_publish_answer_fields;
-
-    key = ngx_http_corral_key_of(pool, NGX_HTTP_CORRAL_KEY_ANSWERS, id);
-
-    len = 6 * publish->worker.len + 3 * NGX_INT_T_LEN + 512
-          + (err ? ngx_strlen(err) : 0);
-    p = ngx_pnalloc(pool, len);
-
-    if (key.data == NULL || p == NULL) {
-        return;
-    }
-
-    ngx_str_set(&argv[0], "RPUSH");
-    argv[1] = key;
-    argv[2].data = p;
-
-    p = ngx_sprintf(p, "{\"%V\":\"", &field[ANSWER_worker]);
-    p = ngx_http_corral_publish_escape(p, &publish->worker,
-                                       publish->worker.len);
-    p = ngx_sprintf(p, "\",\"%V\":%ui,\"%V\":%ui,\"%V\":%ui",
-                    &field[ANSWER_matched], matched, &field[ANSWER_closed],
-                    closed, &field[ANSWER_sent], sent);
-
-    if (err) {
-        p = ngx_sprintf(p, ",\"%V\":\"%s\"", &field[ANSWER_error], err);
-    }
-
-    *p++ = '}';
-    argv[2].len = p - argv[2].data;
-
-    ngx_http_corral_publish_send(3, argv);
-
-    ngx_str_set(&argv[0], "EXPIRE");
-    argv[2].data = ttl;
-    argv[2].len = ngx_sprintf(ttl, "%d", CORRAL_ANSWERS_TTL) - ttl;
-
-    ngx_http_corral_publish_send(3, argv);
 }

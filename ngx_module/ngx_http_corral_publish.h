@@ -1,7 +1,7 @@
 
 /*
  * What a worker tells through Redis: its lease, its connections, what it
- * serves from, and answers to commands.  See ngx_http_corral_publish.c.
+ * serves from.  See ngx_http_corral_publish.c.
  */
 
 
@@ -23,6 +23,7 @@ ngx_int_t ngx_http_corral_publish_init(ngx_pool_t *pool,
 
 /* gateway:pid:start_time */
 ngx_str_t *ngx_http_corral_publish_worker(void);
+ngx_str_t *ngx_http_corral_publish_gateway(void);
 
 /*
  * The connection that carries it all is there, or gone.  Without it nothing
@@ -40,8 +41,15 @@ void ngx_http_corral_publish_connections(void);
 /* The worker serves from this revision. */
 void ngx_http_corral_publish_ack(void);
 
-/* One entry of the stream "commands": an array of names and values. */
-void ngx_http_corral_publish_command(ngx_http_corral_redis_reply_t *fields);
+/* Sends a command whose answer nobody waits for; dropped if not connected. */
+void ngx_http_corral_publish_send(ngx_uint_t argc, ngx_str_t *argv);
+
+/*
+ * The inside of a JSON string, of at most max bytes of value.  Writes up to six
+ * times as much, returns the end.
+ */
+u_char *ngx_http_corral_publish_escape(u_char *p, ngx_str_t *value,
+    size_t max);
 
 /* Takes the lease back. */
 void ngx_http_corral_publish_bye(void);

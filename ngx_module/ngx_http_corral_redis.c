@@ -1,9 +1,9 @@
 
 /*
  * A client of Redis: one connection on nginx's own events, commands out,
- * answers in.  Of hiredis only the protocol is used, redisReader and
- * redisFormatCommandArgv; it never sees a socket.  No key and no command but
- * those of the greeting stands here.
+ * answers in.  Of hiredis only the protocol is used: redisFormatCommandArgv
+ * here, redisReader in ngx_http_corral_redis_reader.c; it never sees a socket.
+ * No key and no command but those of the greeting stands here.
  *
  * Commands are answered in their order, so a queue of callbacks is all the
  * state there is.  What was not answered in time, an answer nobody asked for,
@@ -13,9 +13,8 @@
  *
  * Lifetimes: a client is freed by close only.  A connection may end within any
  * callback (fail is called there): after each one "generation" tells.  An
- * answer has a pool of its own, made with its first byte, and is freed after
- * its callback unless it was kept.  No locks; timers are cancelable, and the
- * socket holds no exiting worker back.
+ * answer is freed after its callback unless it was kept.  No locks; timers are
+ * cancelable, and the socket holds no exiting worker back.
  */
 
 
@@ -25,10 +24,10 @@
 #include <ngx_event_connect.h>
 
 #include <hiredis/hiredis.h>
-#include <hiredis/read.h>
 
 #include "ngx_http_corral_clock.h"
 #include "ngx_http_corral_redis.h"
+#include "ngx_http_corral_redis_reader.h"
 
 
 #define NGX_HTTP_CORRAL_REDIS_TIMEOUT   3000      /* ms, connect and greeting */
@@ -41,9 +40,6 @@
 #define NGX_HTTP_CORRAL_REDIS_CHUNK     (64 * 1024)         /* one read */
 #define NGX_HTTP_CORRAL_REDIS_OUT_MAX   (8 * 1024 * 1024)   /* not yet sent */
 #define NGX_HTTP_CORRAL_REDIS_OUT_KEEP  (64 * 1024)         /* when all is */
-#define NGX_HTTP_CORRAL_REDIS_IN_MAX    (64 * 1024 * 1024)  /* one answer */
-#define NGX_HTTP_CORRAL_REDIS_LINE_MAX  (64 * 1024)
-#define NGX_HTTP_CORRAL_REDIS_ELEMENTS  (1024 * 1024)       /* of one answer */
 #define NGX_HTTP_CORRAL_REDIS_ADDRS     8
 
 
@@ -105,11 +101,8 @@ struct ngx_http_corral_redis_s {
     size_t                            out_len;
     size_t                            out_size;
 
-    redisReader                      *reader;
-    size_t                            in;     /* bytes since the last answer */
-    size_t                            elements;
-    ngx_pool_t                       *reply_pool;
-    unsigned                          kept:1;
+    ngx_http_corral_redis_reader_t    reader;
+    ngx_uint_t                        kept;   /* the answer of this callback */
 };
 
 
@@ -139,7 +132,6 @@ static void ngx_http_corral_redis_write(ngx_event_t *ev);
 static ngx_int_t ngx_http_corral_redis_send(ngx_http_corral_redis_t *redis);
 static void ngx_http_corral_redis_read(ngx_event_t *ev);
 static ngx_int_t ngx_http_corral_redis_parse(ngx_http_corral_redis_t *redis);
-static ngx_uint_t ngx_http_corral_redis_endless(redisReader *reader);
 static void ngx_http_corral_redis_answer(ngx_http_corral_redis_t *redis,
     ngx_http_corral_redis_reply_t *reply);
 static void ngx_http_corral_redis_refused(ngx_http_corral_redis_t *redis,
@@ -150,24 +142,6 @@ static void ngx_http_corral_redis_vfail(ngx_http_corral_redis_t *redis,
     ngx_err_t err, const char *fmt, va_list args);
 static void ngx_http_corral_redis_lost(ngx_http_corral_redis_t *redis,
     ngx_err_t err, const char *fmt, ...);
-static ngx_http_corral_redis_reply_t *ngx_http_corral_redis_object(
-    const redisReadTask *task, ngx_http_corral_redis_type_e type);
-static void *ngx_http_corral_redis_string(const redisReadTask *task,
-    char *data, size_t len);
-static void *ngx_http_corral_redis_array(const redisReadTask *task, int n);
-static void *ngx_http_corral_redis_integer(const redisReadTask *task,
-    long long value);
-static void *ngx_http_corral_redis_nil(const redisReadTask *task);
-static void ngx_http_corral_redis_object_free(void *object);
-
-
-static redisReplyObjectFunctions  ngx_http_corral_redis_objects = {
-    ngx_http_corral_redis_string,
-    ngx_http_corral_redis_array,
-    ngx_http_corral_redis_integer,
-    ngx_http_corral_redis_nil,
-    ngx_http_corral_redis_object_free
-};
 
 
 ngx_http_corral_redis_t *
@@ -494,18 +468,10 @@ ngx_http_corral_redis_connected(ngx_http_corral_redis_t *redis)
 
     c = redis->connection;
 
-    redis->reader =
-               redisReaderCreateWithFunctions(&ngx_http_corral_redis_objects);
-
-    if (redis->reader == NULL) {
-        ngx_http_corral_redis_lost(redis, 0, "no memory for an answer of it");
+    if (ngx_http_corral_redis_reader_init(&redis->reader) != NGX_OK) {
+        ngx_http_corral_redis_lost(redis, 0, "cannot be read, no memory");
         return;
     }
-
-    (void) redisReaderSetPrivdata(redis->reader, redis);
-
-    /* the buffer shrinks to this when it is empty */
-    redis->reader->maxbuf = NGX_HTTP_CORRAL_REDIS_CHUNK;
 
     if (redis->addr->addrs[0].sockaddr->sa_family != AF_UNIX) {
         (void) ngx_tcp_nodelay(c);
@@ -884,9 +850,8 @@ ngx_http_corral_redis_read(ngx_event_t *ev)
             return;
         }
 
-        redis->in += n;
-
-        if (redisReaderFeed(redis->reader, (char *) buf, n) != REDIS_OK) {
+        if (ngx_http_corral_redis_reader_feed(&redis->reader, buf, n) != NGX_OK)
+        {
             ngx_http_corral_redis_lost(redis, 0, "no memory for its answer");
             return;
         }
@@ -908,25 +873,25 @@ ngx_http_corral_redis_read(ngx_event_t *ev)
 static ngx_int_t
 ngx_http_corral_redis_parse(ngx_http_corral_redis_t *redis)
 {
-    void        *reply;
-    ngx_uint_t   generation;
+    ngx_int_t                       rc;
+    ngx_uint_t                      generation;
+    const char                     *err;
+    ngx_http_corral_redis_reply_t  *reply;
 
     generation = redis->generation;
 
     for ( ;; ) {
+        rc = ngx_http_corral_redis_reader_next(&redis->reader, &reply, &err);
 
-        if (redisReaderGetReply(redis->reader, &reply) != REDIS_OK) {
-            ngx_http_corral_redis_lost(redis, 0, "sent what is not Redis' "
-                                       "protocol, or is too large: %s",
-                                       redis->reader->errstr);
+        if (rc == NGX_AGAIN) {
+            return NGX_OK;
+        }
+
+        if (rc != NGX_OK) {
+            ngx_http_corral_redis_lost(redis, 0, "cannot be understood: %s",
+                                       err);
             return NGX_DONE;
         }
-
-        if (reply == NULL) {
-            break;
-        }
-
-        redis->in = redis->reader->len - redis->reader->pos;
 
         ngx_http_corral_redis_answer(redis, reply);
 
@@ -934,43 +899,6 @@ ngx_http_corral_redis_parse(ngx_http_corral_redis_t *redis)
             return NGX_DONE;
         }
     }
-
-    if (redis->in > NGX_HTTP_CORRAL_REDIS_IN_MAX) {
-        ngx_http_corral_redis_lost(redis, 0, "sent an answer of more than "
-                                   "%d bytes", NGX_HTTP_CORRAL_REDIS_IN_MAX);
-        return NGX_DONE;
-    }
-
-    if (ngx_http_corral_redis_endless(redis->reader)) {
-        ngx_http_corral_redis_lost(redis, 0, "sent a line without an end");
-        return NGX_DONE;
-    }
-
-    return NGX_OK;
-}
-
-
-/*
- * hiredis looks for the end of a line from its beginning with each piece that
- * it is fed: a line of megabytes would cost seconds.
- */
-
-static ngx_uint_t
-ngx_http_corral_redis_endless(redisReader *reader)
-{
-    size_t  len;
-
-    len = reader->len - reader->pos;
-
-    if (reader->ridx < 0) {
-        return 0;
-    }
-
-    if (reader->rstack[reader->ridx].type == REDIS_REPLY_STRING) {
-        return len > 64 && memchr(reader->buf + reader->pos, CR, 64) == NULL;
-    }
-
-    return len > NGX_HTTP_CORRAL_REDIS_LINE_MAX;
 }
 
 
@@ -981,9 +909,6 @@ ngx_http_corral_redis_answer(ngx_http_corral_redis_t *redis,
     ngx_queue_t                     *q;
     ngx_http_corral_redis_call_t    *call;
     ngx_http_corral_redis_reply_pt   cb;
-
-    redis->reply_pool = NULL;
-    redis->elements = 0;
 
     if (ngx_queue_empty(&redis->calls)) {
         ngx_http_corral_redis_lost(redis, 0, "sent an answer that nobody "
@@ -1091,16 +1016,7 @@ ngx_http_corral_redis_drop(ngx_http_corral_redis_t *redis)
         redis->connection = NULL;
     }
 
-    if (redis->reader) {
-        redisReaderFree(redis->reader);
-        redis->reader = NULL;
-    }
-
-    if (redis->reply_pool) {
-        /* of an answer that was begun */
-        ngx_destroy_pool(redis->reply_pool);
-        redis->reply_pool = NULL;
-    }
+    ngx_http_corral_redis_reader_free(&redis->reader);
 
     while (!ngx_queue_empty(&redis->calls)) {
         q = ngx_queue_head(&redis->calls);
@@ -1116,8 +1032,6 @@ ngx_http_corral_redis_drop(ngx_http_corral_redis_t *redis)
     redis->out_size = 0;
     redis->out_len = 0;
     redis->out_pos = 0;
-    redis->in = 0;
-    redis->elements = 0;
     redis->generation++;
     redis->state = NGX_HTTP_CORRAL_REDIS_WAITING;
 }
@@ -1189,148 +1103,4 @@ ngx_http_corral_redis_vfail(ngx_http_corral_redis_t *redis, ngx_err_t err,
     if (ready) {
         redis->closed(redis->data);
     }
-}
-
-
-/*
- * What redisReader makes of an answer.  It calls for the outermost object
- * first; everything lies in the pool of that one.
- */
-
-static ngx_http_corral_redis_reply_t *
-ngx_http_corral_redis_object(const redisReadTask *task,
-    ngx_http_corral_redis_type_e type)
-{
-    ngx_http_corral_redis_t        *redis;
-    ngx_http_corral_redis_reply_t  *reply, *parent;
-
-    redis = task->privdata;
-
-    if (task->parent == NULL) {
-        redis->reply_pool = ngx_create_pool(
-                        type == NGX_HTTP_CORRAL_REDIS_ARRAY ? 4096 : 512,
-                        ngx_cycle->log);
-
-        if (redis->reply_pool == NULL) {
-            return NULL;
-        }
-    }
-
-    reply = ngx_pcalloc(redis->reply_pool,
-                        sizeof(ngx_http_corral_redis_reply_t));
-    if (reply == NULL) {
-        return NULL;
-    }
-
-    reply->type = type;
-    reply->pool = redis->reply_pool;
-
-    if (task->parent) {
-        parent = task->parent->obj;
-        parent->elements[task->idx] = reply;
-    }
-
-    return reply;
-}
-
-
-static void *
-ngx_http_corral_redis_string(const redisReadTask *task, char *data, size_t len)
-{
-    u_char                         *p;
-    ngx_http_corral_redis_reply_t  *reply;
-
-    reply = ngx_http_corral_redis_object(task,
-                     task->type == REDIS_REPLY_STRING
-                     ? NGX_HTTP_CORRAL_REDIS_STRING
-                     : task->type == REDIS_REPLY_STATUS
-                       ? NGX_HTTP_CORRAL_REDIS_STATUS
-                       : NGX_HTTP_CORRAL_REDIS_ERROR);
-    if (reply == NULL) {
-        return NULL;
-    }
-
-    p = ngx_pnalloc(reply->pool, len + 1);
-    if (p == NULL) {
-        return NULL;
-    }
-
-    ngx_memcpy(p, data, len);
-    p[len] = '\0';
-
-    reply->str.data = p;
-    reply->str.len = len;
-
-    return reply;
-}
-
-
-static void *
-ngx_http_corral_redis_array(const redisReadTask *task, int n)
-{
-    ngx_http_corral_redis_t        *redis;
-    ngx_http_corral_redis_reply_t  *reply;
-
-    redis = task->privdata;
-
-    /* NULL is what stops the reader; hiredis calls it "Out of memory" */
-
-    if (n < 0
-        || redis->elements + (size_t) n > NGX_HTTP_CORRAL_REDIS_ELEMENTS)
-    {
-        return NULL;
-    }
-
-    redis->elements += n;
-
-    reply = ngx_http_corral_redis_object(task, NGX_HTTP_CORRAL_REDIS_ARRAY);
-    if (reply == NULL) {
-        return NULL;
-    }
-
-    if (n) {
-        reply->elements = ngx_pcalloc(reply->pool,
-                              n * sizeof(ngx_http_corral_redis_reply_t *));
-        if (reply->elements == NULL) {
-            return NULL;
-        }
-    }
-
-    reply->n = n;
-
-    return reply;
-}
-
-
-static void *
-ngx_http_corral_redis_integer(const redisReadTask *task, long long value)
-{
-    ngx_http_corral_redis_reply_t  *reply;
-
-    reply = ngx_http_corral_redis_object(task, NGX_HTTP_CORRAL_REDIS_INTEGER);
-
-    if (reply) {
-        reply->integer = value;
-    }
-
-    return reply;
-}
-
-
-static void *
-ngx_http_corral_redis_nil(const redisReadTask *task)
-{
-    return ngx_http_corral_redis_object(task, NGX_HTTP_CORRAL_REDIS_NIL);
-}
-
-
-/*
- * Called by hiredis for an answer that it cannot finish.  Its pool is the
- * client's until the answer is complete: ngx_http_corral_redis_drop().
- */
-
-static void
-ngx_http_corral_redis_object_free(void *object)
-{
-    (void) object;
 }

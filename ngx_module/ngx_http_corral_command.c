@@ -1,0 +1,391 @@
+
+/*
+ * Carries out what the stream "commands" asks of every worker: to close
+ * connections.  Parses the command, lets the relay do it and sends the answer;
+ * a command that is not understood is answered with the reason and does
+ * nothing.  What concerns other workers is answered with 0: so whoever asked
+ * knows that all have seen it.
+ *
+ * Lifetimes: a command has a pool of its own until its answer is sent, when
+ * the last of its connections has ended.  No locks.
+ */
+
+
+#include <jansson.h>
+
+#include "ngx_http_corral.h"
+#include "ngx_http_corral_command.h"
+#include "ngx_http_corral_key.h"
+#include "ngx_http_corral_publish.h"
+#include "ngx_http_corral_relay.h"
+
+
+#define NGX_HTTP_CORRAL_COMMAND_REASON  123    /* bytes, RFC 6455, 5.5 */
+
+
+#define ngx_http_corral_command_name(name, text)      ngx_string(#name),
+#define ngx_http_corral_command_field_e(name, text)   COMMAND_##name,
+#define ngx_http_corral_command_answer_e(name, text)  ANSWER_##name,
+
+enum { CORRAL_COMMAND_FIELDS(ngx_http_corral_command_field_e) COMMAND_NUMBER };
+enum { CORRAL_ANSWER_FIELDS(ngx_http_corral_command_answer_e) ANSWER_NUMBER };
+
+
+/* one command while the pairs it closes are ending */
+
+typedef struct {
+    ngx_pool_t                *pool;
+    ngx_str_t                  id;
+} ngx_http_corral_command_t;
+
+
+typedef struct {
+    ngx_http_corral_filter_t   pairs;
+    ngx_str_t                  worker;
+    ngx_str_t                  gateway;
+    ngx_str_t                  connection_id;
+} ngx_http_corral_command_filter_t;
+
+
+static const char *ngx_http_corral_command_close(ngx_pool_t *pool,
+    ngx_str_t *values);
+static const char *ngx_http_corral_command_filter(ngx_pool_t *pool,
+    ngx_str_t *json, ngx_http_corral_command_filter_t *filter);
+static const char *ngx_http_corral_command_member(ngx_pool_t *pool,
+    const char *name, json_t *value,
+    ngx_http_corral_command_filter_t *filter);
+static ngx_uint_t ngx_http_corral_command_is(ngx_str_t *asked,
+    ngx_str_t *value);
+static ngx_uint_t ngx_http_corral_command_code(ngx_int_t code);
+static void ngx_http_corral_command_done(void *data, ngx_uint_t matched,
+    ngx_uint_t closed, ngx_uint_t sent);
+static void ngx_http_corral_command_answer(ngx_pool_t *pool, ngx_str_t *id,
+    ngx_uint_t matched, ngx_uint_t closed, ngx_uint_t sent, const char *err);
+
+
+static ngx_str_t  ngx_http_corral_command_fields[] = {
+    CORRAL_COMMAND_FIELDS(ngx_http_corral_command_name)
+};
+
+static ngx_str_t  ngx_http_corral_command_answers[] = {
+    CORRAL_ANSWER_FIELDS(ngx_http_corral_command_name)
+};
+
+
+void
+ngx_http_corral_command_run(ngx_http_corral_redis_reply_t *fields)
+{
+    ngx_str_t    values[COMMAND_NUMBER], *name;
+    ngx_uint_t   i, j;
+    ngx_pool_t  *pool;
+    const char  *err;
+
+    ngx_memzero(values, sizeof(values));
+
+    for (i = 0; i + 1 < fields->n; i += 2) {
+        name = &fields->elements[i]->str;
+
+        for (j = 0; j < COMMAND_NUMBER; j++) {
+            if (name->len == ngx_http_corral_command_fields[j].len
+                && ngx_strncmp(name->data,
+                               ngx_http_corral_command_fields[j].data,
+                               name->len)
+                   == 0)
+            {
+                values[j] = fields->elements[i + 1]->str;
+            }
+        }
+    }
+
+    if (values[COMMAND_id].len == 0 || values[COMMAND_id].len > CORRAL_ID_MAX)
+    {
+        ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                      "corral: a command without an id, or one of more than "
+                      "%d bytes, is ignored", CORRAL_ID_MAX);
+        return;
+    }
+
+    pool = ngx_create_pool(1024, ngx_cycle->log);
+    if (pool == NULL) {
+        return;
+    }
+
+    if (values[COMMAND_op].len == 5
+        && ngx_strncmp(values[COMMAND_op].data, "close", 5) == 0)
+    {
+        err = ngx_http_corral_command_close(pool, values);
+
+    } else {
+        err = "unknown op; it is to be close";
+    }
+
+    if (err) {
+        ngx_http_corral_command_answer(pool, &values[COMMAND_id], 0, 0, 0,
+                                       err);
+        ngx_destroy_pool(pool);
+    }
+}
+
+
+/*
+ * Returns NULL, then the answer is on its way and the pool belongs to it, or
+ * why the command cannot be carried out.
+ */
+
+static const char *
+ngx_http_corral_command_close(ngx_pool_t *pool, ngx_str_t *values)
+{
+    ngx_int_t                          code;
+    ngx_str_t                         *reason;
+    ngx_uint_t                         dry_run;
+    const char                        *err;
+    ngx_http_corral_command_t         *command;
+    ngx_http_corral_command_filter_t   filter;
+
+    err = ngx_http_corral_command_filter(pool, &values[COMMAND_filter],
+                                         &filter);
+    if (err) {
+        return err;
+    }
+
+    dry_run = (values[COMMAND_dry_run].len == 1
+               && values[COMMAND_dry_run].data[0] == '1');
+
+    code = ngx_atoi(values[COMMAND_code].data, values[COMMAND_code].len);
+
+    if (!dry_run && !ngx_http_corral_command_code(code)) {
+        return "code is to be 1000, 1001, 1008, 1011, 1012, 1013 or 3000 to "
+               "4999";
+    }
+
+    command = ngx_palloc(pool, sizeof(ngx_http_corral_command_t));
+    reason = ngx_palloc(pool, sizeof(ngx_str_t));
+
+    if (command == NULL || reason == NULL) {
+        return "no memory";
+    }
+
+    command->pool = pool;
+    command->id.len = values[COMMAND_id].len;
+    command->id.data = ngx_pstrdup(pool, &values[COMMAND_id]);
+
+    /* the relay may send it later: it lives until the command is done */
+
+    reason->len = values[COMMAND_reason].len;
+    reason->data = ngx_pstrdup(pool, &values[COMMAND_reason]);
+
+    if (command->id.data == NULL || reason->data == NULL) {
+        return "no memory";
+    }
+
+    if (reason->len > NGX_HTTP_CORRAL_COMMAND_REASON) {
+        return "reason is to be at most 123 bytes";
+    }
+
+    /* for somebody else: he who asked learns that it was seen */
+
+    if (!ngx_http_corral_command_is(&filter.worker,
+                                    ngx_http_corral_publish_worker())
+        || !ngx_http_corral_command_is(&filter.gateway,
+                                       ngx_http_corral_publish_gateway()))
+    {
+        ngx_http_corral_command_done(command, 0, 0, 0);
+        return NULL;
+    }
+
+    ngx_http_corral_relay_close(&filter.pairs, (ngx_uint_t) code, reason,
+                                dry_run, ngx_http_corral_command_done,
+                                command);
+
+    return NULL;
+}
+
+
+static const char *
+ngx_http_corral_command_filter(ngx_pool_t *pool, ngx_str_t *json,
+    ngx_http_corral_command_filter_t *filter)
+{
+    json_t        *object, *value;
+    const char    *name, *err;
+    json_error_t   error;
+
+    ngx_memzero(filter, sizeof(ngx_http_corral_command_filter_t));
+
+    object = json_loadb((char *) json->data, json->len, 0, &error);
+
+    if (!json_is_object(object)) {
+        json_decref(object);
+        return "filter is to be a JSON object";
+    }
+
+    err = NULL;
+
+    json_object_foreach(object, name, value) {
+
+        if (err == NULL) {
+            err = ngx_http_corral_command_member(pool, name, value, filter);
+        }
+    }
+
+    json_decref(object);
+
+    if (err == NULL && filter->connection_id.len) {
+        filter->pairs.id = (uint64_t) strtoull(
+                              (char *) filter->connection_id.data, NULL, 16);
+
+        if (filter->connection_id.len != 16 || filter->pairs.id == 0) {
+            err = "connection_id is to be 16 hexadecimal digits";
+        }
+    }
+
+    return err;
+}
+
+
+/* An unknown member is refused: ignored, it would close more than asked. */
+
+static const char *
+ngx_http_corral_command_member(ngx_pool_t *pool, const char *name,
+    json_t *value, ngx_http_corral_command_filter_t *filter)
+{
+    size_t      len;
+    u_char     *p;
+    ngx_str_t  *to;
+
+    if (ngx_strcmp(name, "worker") == 0) {
+        to = &filter->worker;
+
+    } else if (ngx_strcmp(name, "gateway") == 0) {
+        to = &filter->gateway;
+
+    } else if (ngx_strcmp(name, "connection_id") == 0) {
+        to = &filter->connection_id;
+
+    } else if (ngx_strcmp(name, "service_id") == 0) {
+        to = &filter->pairs.service_id;
+
+    } else if (ngx_strcmp(name, "instance_id") == 0) {
+        to = &filter->pairs.instance_id;
+
+    } else if (ngx_strcmp(name, "session_id") == 0) {
+        to = &filter->pairs.session_id;
+
+    } else if (ngx_strcmp(name, "subject") == 0) {
+        to = &filter->pairs.subject;
+
+    } else if (ngx_strcmp(name, "client_ip") == 0) {
+        to = &filter->pairs.client_ip;
+
+    } else {
+        return "unknown member in filter";
+    }
+
+    len = json_string_length(value);
+
+    if (len == 0) {
+        return "a member of filter is not a string, or is empty";
+    }
+
+    p = ngx_pnalloc(pool, len + 1);
+    if (p == NULL) {
+        return "no memory";
+    }
+
+    ngx_memcpy(p, json_string_value(value), len + 1);
+
+    to->data = p;
+    to->len = len;
+
+    return NULL;
+}
+
+
+/* Is it what the filter asks for?  An empty one asks for nothing. */
+
+static ngx_uint_t
+ngx_http_corral_command_is(ngx_str_t *asked, ngx_str_t *value)
+{
+    return asked->len == 0
+           || (asked->len == value->len
+               && ngx_memcmp(asked->data, value->data, value->len) == 0);
+}
+
+
+static ngx_uint_t
+ngx_http_corral_command_code(ngx_int_t code)
+{
+    switch (code) {
+
+    case 1000:
+    case 1001:
+    case 1008:
+    case 1011:
+    case 1012:
+    case 1013:
+        return 1;
+
+    default:
+        return code >= 3000 && code <= 4999;
+    }
+}
+
+
+static void
+ngx_http_corral_command_done(void *data, ngx_uint_t matched,
+    ngx_uint_t closed, ngx_uint_t sent)
+{
+    ngx_http_corral_command_t *command = data;
+
+    ngx_http_corral_command_answer(command->pool, &command->id, matched,
+                                   closed, sent, NULL);
+
+    ngx_destroy_pool(command->pool);
+}
+
+
+static void
+ngx_http_corral_command_answer(ngx_pool_t *pool, ngx_str_t *id,
+    ngx_uint_t matched, ngx_uint_t closed, ngx_uint_t sent, const char *err)
+{
+    u_char     *p, ttl[NGX_INT_T_LEN];
+    size_t      len;
+    ngx_str_t   key, argv[3], *field, *worker;
+
+    field = ngx_http_corral_command_answers;
+    worker = ngx_http_corral_publish_worker();
+
+    key = ngx_http_corral_key_of(pool, NGX_HTTP_CORRAL_KEY_ANSWERS, id);
+
+    len = 6 * worker->len + 3 * NGX_INT_T_LEN + 512
+          + (err ? ngx_strlen(err) : 0);
+    p = ngx_pnalloc(pool, len);
+
+    if (key.data == NULL || p == NULL) {
+        return;
+    }
+
+    ngx_str_set(&argv[0], "RPUSH");
+    argv[1] = key;
+    argv[2].data = p;
+
+    p = ngx_sprintf(p, "{\"%V\":\"", &field[ANSWER_worker]);
+    p = ngx_http_corral_publish_escape(p, worker, worker->len);
+    p = ngx_sprintf(p, "\",\"%V\":%ui,\"%V\":%ui,\"%V\":%ui",
+                    &field[ANSWER_matched], matched, &field[ANSWER_closed],
+                    closed, &field[ANSWER_sent], sent);
+
+    if (err) {
+        p = ngx_sprintf(p, ",\"%V\":\"%s\"", &field[ANSWER_error], err);
+    }
+
+    *p++ = '}';
+    argv[2].len = p - argv[2].data;
+
+    ngx_http_corral_publish_send(3, argv);
+
+    ngx_str_set(&argv[0], "EXPIRE");
+    argv[2].data = ttl;
+    argv[2].len = ngx_sprintf(ttl, "%d", CORRAL_ANSWERS_TTL) - ttl;
+
+    ngx_http_corral_publish_send(3, argv);
+}

@@ -134,9 +134,13 @@ corrald_options(int argc, char **argv)
     char   *text;
     json_t *doc;
 
-    while ((c = getopt_long(argc, argv, "c:tvh", corrald_long_options, NULL))
-           != -1)
-    {
+    for ( ;; ) {
+        c = getopt_long(argc, argv, "c:tvh", corrald_long_options, NULL);
+
+        if (c == -1) {
+            break;
+        }
+
         switch (c) {
 
         case 'c':
@@ -272,7 +276,6 @@ corrald_start(char *err, size_t size)
     if (corrald_bus_on(CORRALD_BUS_STORE, corrald_ready, NULL) != 0
         || corrald_bus_on(CORRALD_BUS_FENCED, corrald_fenced, NULL) != 0
         || corrald_operations_open() != 0
-        || corrald_services_open() != 0
         || corrald_events_open() != 0
         || corrald_stream_open() != 0)
     {

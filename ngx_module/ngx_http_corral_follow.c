@@ -21,8 +21,9 @@
  * everything as it should be.  Until a commit the registry before stays in
  * force.  Documents are put in slices.
  *
- * Lifetimes: an answer with documents is kept until all were put.  When "cmd" is lost, what was begun is dropped and the phase is
- * wait.  No locks, all timers are cancelable.
+ * Lifetimes: an answer with documents is kept until all were put.  When "cmd"
+ * is lost, what was begun is dropped and the phase is wait.  No locks, all
+ * timers are cancelable.
  */
 
 

@@ -79,6 +79,28 @@ void ngx_http_corral_handshake_finalize(ngx_http_corral_handshake_t *h,
 ngx_uint_t ngx_http_corral_handshake_token(ngx_list_t *headers, char *name,
     char *token);
 
+/* ngx_http_corral_handshake_head.c */
+
+/* Makes h->out, the request for the agent.  NGX_OK, NGX_ERROR. */
+ngx_int_t ngx_http_corral_handshake_request(ngx_http_corral_handshake_t *h);
+
+/*
+ * Parses the head of the answer as far as it is in h->in.  NGX_OK when it is
+ * whole, NGX_AGAIN, NGX_ERROR, or NGX_DECLINED if it is no HTTP.
+ */
+ngx_int_t ngx_http_corral_handshake_parse(ngx_http_corral_handshake_t *h);
+
+/* Checks a 101 against what was offered: NULL, or what is wrong with it. */
+char *ngx_http_corral_handshake_check(ngx_http_corral_handshake_t *h);
+
+/*
+ * Makes the 101 for the client: the agent's headers as they came, and those
+ * that other steps have put into headers_out.  $sent_http_* sees them all.
+ * NGX_OK, NGX_ERROR.
+ */
+ngx_int_t ngx_http_corral_handshake_reply(ngx_http_corral_handshake_t *h,
+    ngx_str_t *head);
+
 /*
  * Starts to pass the answer in h->status, r->upstream->headers_in.headers and
  * h->in to the client, whole, whatever it is.  Finalizes the request, now or

@@ -13,15 +13,15 @@
  */
 
 
-#include <jansson.h>
-
 #include "ngx_http_corral.h"
 #include "ngx_http_corral_key.h"
 #include "ngx_http_corral_publish.h"
 #include "ngx_http_corral_relay.h"
 
+#include <jansson.h>
 
-#define NGX_HTTP_CORRAL_PUBLISH_SOON    100    /* ms after a change of the list */
+
+#define NGX_HTTP_CORRAL_PUBLISH_SOON    100    /* ms after a change of it */
 #define NGX_HTTP_CORRAL_PUBLISH_BEAT    500    /* connections told in a beat */
 #define NGX_HTTP_CORRAL_PUBLISH_CHUNK   50     /* of these, in one turn */
 #define NGX_HTTP_CORRAL_PUBLISH_TEXT    200    /* bytes of a client's string */

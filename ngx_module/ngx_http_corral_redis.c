@@ -36,7 +36,7 @@
 #define NGX_HTTP_CORRAL_REDIS_DELAY     100       /* ms, the first one */
 #define NGX_HTTP_CORRAL_REDIS_DELAY_MAX 5000      /* ms */
 #define NGX_HTTP_CORRAL_REDIS_STABLE    10000     /* ms, then it is the first */
-#define NGX_HTTP_CORRAL_REDIS_SILENCE   60        /* s between two equal lines */
+#define NGX_HTTP_CORRAL_REDIS_SILENCE   60        /* s between equal lines */
 
 #define NGX_HTTP_CORRAL_REDIS_CHUNK     (64 * 1024)         /* one read */
 #define NGX_HTTP_CORRAL_REDIS_OUT_MAX   (8 * 1024 * 1024)   /* not yet sent */

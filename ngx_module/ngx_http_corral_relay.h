@@ -86,6 +86,9 @@ ngx_int_t ngx_http_corral_relay_start(ngx_http_request_t *r,
 /* 1 if the client's connection belongs to a pair, and not to a request */
 ngx_uint_t ngx_http_corral_relay_owns(ngx_connection_t *c);
 
+/* The worker ends now: each pair ends, with a Close where one can be sent. */
+void ngx_http_corral_relay_exit(void);
+
 /* number of pairs in this worker */
 ngx_uint_t ngx_http_corral_relay_count(void);
 

@@ -429,6 +429,36 @@ ngx_http_corral_relay_close(ngx_http_corral_filter_t *filter, ngx_uint_t code,
 }
 
 
+void
+ngx_http_corral_relay_exit(void)
+{
+    ngx_uint_t                      n;
+    ngx_http_corral_pair_t         *p;
+    ngx_http_corral_relay_chunk_t  *chunk;
+
+    static ngx_str_t  reason = ngx_string("gateway stops");
+
+    chunk = ngx_http_corral_relay_chunks;
+    n = 0;
+
+    for ( ;; ) {
+        p = ngx_http_corral_relay_list_next(&chunk, &n);
+
+        if (p == NULL) {
+            return;
+        }
+
+        ngx_http_corral_relay_shut(p, 1012, 1001, &reason);
+
+        p->sides[NGX_HTTP_CORRAL_CLIENT].deaf = 1;
+        p->sides[NGX_HTTP_CORRAL_AGENT].deaf = 1;
+        ngx_http_corral_relay_pay(p, NGX_HTTP_CORRAL_CLIENT);
+        ngx_http_corral_relay_pay(p, NGX_HTTP_CORRAL_AGENT);
+        ngx_http_corral_relay_end(p);
+    }
+}
+
+
 static ngx_int_t
 ngx_http_corral_relay_list_order(ngx_http_corral_pair_t *p,
     ngx_http_corral_order_t *order)

@@ -103,8 +103,8 @@ typedef struct {
     corral_frame_t               frame;        /* of what it sends */
     uint32_t                     heard;        /* its last sign of life */
     uint32_t                     pinged;       /* our last ping */
-    uint32_t                     queued;       /* bytes that its socket had not
-                                                  taken when we last looked */
+    uint32_t                     taken;        /* bytes its other end had taken
+                                                  when we last looked */
     uint16_t                     code;         /* of the Close that we owe it */
 
     unsigned                     told:1;       /* a Close is on its way to it */
@@ -137,6 +137,7 @@ struct ngx_http_corral_pair_s {
 
     unsigned                     kept:1;       /* c->data is the request */
     unsigned                     limited:1;
+    unsigned                     ending:1;     /* to be settled each time */
     unsigned                     own:1;        /* we have begun a close */
     unsigned                     lingering:1;
     unsigned                     hurry:1;
@@ -148,16 +149,46 @@ struct ngx_http_corral_pair_s {
 };
 
 
-/* ngx_http_corral_relay.c: how a pair works */
+#define ngx_http_corral_relay_now()  ((uint32_t) ngx_current_msec)
 
+/* may bytes be put into the stream to this side? */
+
+#define ngx_http_corral_relay_open(s)                                         \
+    (!(s)->told && !(s)->mute && !(s)->eof && !(s)->fin)
+
+
+/* ngx_http_corral_relay.c: bytes from side to side */
+
+void ngx_http_corral_relay_handler(ngx_event_t *ev);
+void ngx_http_corral_relay_kept_handler(ngx_event_t *ev);
+void ngx_http_corral_relay_put(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    u_char *pos, size_t n);
+ngx_http_corral_bytes_t *ngx_http_corral_relay_bytes(u_char *data, size_t len,
+    size_t size, ngx_log_t *log);
+uint32_t ngx_http_corral_relay_new_number(void);
+uint64_t ngx_http_corral_relay_id(ngx_http_corral_pair_t *p);
+
+extern u_char  ngx_http_corral_relay_nonce[8];     /* payload of our pings */
+
+/* ngx_http_corral_relay_close.c: how a pair comes to its end */
+
+void ngx_http_corral_relay_ended(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    ngx_uint_t lost);
+void ngx_http_corral_relay_lose(ngx_http_corral_pair_t *p, ngx_uint_t i);
+void ngx_http_corral_relay_mute(ngx_http_corral_pair_t *p, ngx_uint_t i);
+void ngx_http_corral_relay_refuse(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    ngx_uint_t code);
 void ngx_http_corral_relay_shut(ngx_http_corral_pair_t *p, ngx_uint_t client,
     ngx_uint_t agent, ngx_str_t *reason);
-void ngx_http_corral_relay_settle(ngx_http_corral_pair_t *p);
 void ngx_http_corral_relay_ping(ngx_http_corral_pair_t *p, ngx_uint_t i);
-void ngx_http_corral_relay_lose(ngx_http_corral_pair_t *p, ngx_uint_t i);
+void ngx_http_corral_relay_pay(ngx_http_corral_pair_t *p, ngx_uint_t i);
+void ngx_http_corral_relay_settle(ngx_http_corral_pair_t *p);
 void ngx_http_corral_relay_expire(ngx_http_corral_pair_t *p);
+
+/* ngx_http_corral_relay_end.c: its end */
+
 void ngx_http_corral_relay_end(ngx_http_corral_pair_t *p);
-uint64_t ngx_http_corral_relay_id(ngx_http_corral_pair_t *p);
+void ngx_http_corral_relay_kept_cleanup(void *data);
 
 /* ngx_http_corral_relay_time.c: when something is due */
 
@@ -166,7 +197,8 @@ void ngx_http_corral_relay_time_start(ngx_http_corral_pair_t *p);
 void ngx_http_corral_relay_time_limit(ngx_http_corral_pair_t *p,
     ngx_msec_t time);
 void ngx_http_corral_relay_time_stop(ngx_http_corral_pair_t *p);
-ngx_uint_t ngx_http_corral_relay_time_progress(ngx_http_corral_side_t *s);
+ngx_uint_t ngx_http_corral_relay_time_progress(ngx_http_corral_side_t *s,
+    ngx_uint_t *queued);
 
 /* ngx_http_corral_relay_list.c: which pairs there are */
 

@@ -21,6 +21,8 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include <corral_decode.h>
+
 #include "ngx_http_corral_table.h"
 
 
@@ -124,6 +126,7 @@ static ngx_http_corral_shctx_t  *ngx_http_corral_sh;
 static ngx_slab_pool_t          *ngx_http_corral_shpool;
 static ngx_uint_t                ngx_http_corral_column;   /* 64: none */
 static ngx_http_corral_local_t  *ngx_http_corral_locals;
+static uint32_t                  ngx_http_corral_nlocals;
 static uint32_t                 *ngx_http_corral_dirty;
 static ngx_uint_t                ngx_http_corral_ndirty;
 
@@ -254,6 +257,7 @@ ngx_http_corral_table_attach(ngx_cycle_t *cycle, ngx_shm_zone_t *zone)
         return NGX_ERROR;
     }
 
+    ngx_http_corral_nlocals = sh->nslots;
     ngx_http_corral_ndirty = 0;
 
     ngx_shmtx_lock(&ngx_http_corral_shpool->mutex);
@@ -911,23 +915,33 @@ ngx_http_corral_table_local(ngx_http_corral_slot_t ref)
 {
     ngx_http_corral_local_t  *local;
 
+    /*
+     * The usual case does not touch shared memory: if the slot has another key
+     * since, the flush sees it
+     */
+
+    if (ref.seq && ref.slot < ngx_http_corral_nlocals) {
+        local = &ngx_http_corral_locals[ref.slot];
+
+        if (local->seq == ref.seq) {
+            return &local->totals;
+        }
+    }
+
     if (ngx_http_corral_table_get(ref) == NULL) {
         return &ngx_http_corral_lost;
     }
 
     local = &ngx_http_corral_locals[ref.slot];
 
-    if (local->seq != ref.seq) {
-
-        if (local->seq == 0) {
-            ngx_http_corral_dirty[ngx_http_corral_ndirty++] = ref.slot;
-        }
-
-        /* the slot had another key before: those totals are gone with it */
-
-        ngx_memzero(&local->totals, sizeof(ngx_http_corral_totals_t));
-        local->seq = ref.seq;
+    if (local->seq == 0) {
+        ngx_http_corral_dirty[ngx_http_corral_ndirty++] = ref.slot;
     }
+
+    /* the slot had another key before: those totals are gone with it */
+
+    ngx_memzero(&local->totals, sizeof(ngx_http_corral_totals_t));
+    local->seq = ref.seq;
 
     return &local->totals;
 }
@@ -1087,7 +1101,7 @@ ngx_http_corral_table_image_write(ngx_str_t *epoch, uint64_t revision,
     ngx_memcpy(image->data, text->data, text->len);
     image->len = text->len;
     image->revision = revision;
-    image->crc32 = ngx_crc32_long(text->data, text->len);
+    image->crc32 = corral_decode_crc32(0, text->data, text->len);
     ngx_cpystrn(image->epoch, epoch->data, epoch->len + 1);
 
     ngx_memory_barrier();
@@ -1129,7 +1143,7 @@ ngx_http_corral_table_image_read(ngx_pool_t *pool, ngx_str_t *text)
         ngx_memcpy(text->data, image.data, len);
         text->len = len;
 
-        if (ngx_crc32_long(text->data, len) == image.crc32) {
+        if (corral_decode_crc32(0, text->data, len) == image.crc32) {
             return NGX_OK;
         }
 

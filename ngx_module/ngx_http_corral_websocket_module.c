@@ -9,6 +9,7 @@
 
 #include "ngx_http_corral.h"
 #include "ngx_http_corral_handshake.h"
+#include "ngx_http_corral_relay.h"
 #include "ngx_http_corral_websocket.h"
 
 
@@ -45,6 +46,7 @@ static char *ngx_http_corral_websocket_init_main_conf(ngx_conf_t *cf,
 static void *ngx_http_corral_websocket_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_http_corral_websocket_merge_loc_conf(ngx_conf_t *cf,
     void *parent, void *child);
+static void ngx_http_corral_websocket_exit_process(ngx_cycle_t *cycle);
 static char *ngx_http_corral_websocket(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_corral_websocket_buffer(ngx_conf_t *cf, void *post,
@@ -212,7 +214,7 @@ ngx_module_t  ngx_http_corral_websocket_module = {
     NULL,                                      /* init process */
     NULL,                                      /* init thread */
     NULL,                                      /* exit thread */
-    NULL,                                      /* exit process */
+    ngx_http_corral_websocket_exit_process,    /* exit process */
     NULL,                                      /* exit master */
     NGX_MODULE_V1_PADDING
 };
@@ -657,4 +659,13 @@ ngx_http_corral_websocket_tries(ngx_conf_t *cf, void *post, void *data)
     }
 
     return NGX_CONF_OK;
+}
+
+
+/* a fast stop; a graceful one gets here without pairs */
+
+static void
+ngx_http_corral_websocket_exit_process(ngx_cycle_t *cycle)
+{
+    ngx_http_corral_relay_exit();
 }

@@ -90,7 +90,7 @@ my %agent = (
     bench => ["$dir/bench"],
     echo  => ["$agents/echo/agent.py"],
 );
-my $node = `node --version 2>&1` =~ /^v\d/ && -d "$agents/node-echo/node_modules";
+my $node = node_modules();
 $agent{'node-echo'} = ['node', "$agents/node-echo/server.js"] if $node;
 
 for my $name (sort keys %agent) {
@@ -99,7 +99,7 @@ for my $name (sort keys %agent) {
         "$name: Python websockets");
     SKIP: {
         skip('node or ws is not installed', 1) unless $node;
-        local $ENV{NODE_PATH} = "$agents/node-echo/node_modules";
+        local $ENV{NODE_PATH} = $node;
         is(system('node', "$dir/client.js", $a->{port}), 0, "$name: npm ws");
     }
     $a->stop_ok($name);

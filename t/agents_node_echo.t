@@ -15,12 +15,7 @@ use Time::HiRes qw(sleep);
 
 my $dir = "$FindBin::Bin/../deploy/agents/node-echo";
 
-plan(skip_all => 'node is not installed') if `node --version 2>&1` !~ /^v\d/;
-
-if (!-d "$dir/node_modules/ws") {
-    system("cd $dir && npm ci --no-audit --no-fund >&2") == 0
-        or plan(skip_all => "npm ci failed in deploy/agents/node-echo");
-}
+node_modules() or plan(skip_all => 'node or ws is not installed');
 
 my @command = ('node', "$dir/server.js");
 my $a = Test::CorralAgent->new(command => [@command], listen => 'unix');

@@ -33,13 +33,8 @@ for my $listen (qw(unix tcp)) {
 }
 
 subtest 'Node' => sub {
-    plan(skip_all => 'node is not installed')
-        if `node --version 2>&1` !~ /^v\d/;
-    my $modules = "$agents/node-echo/node_modules";
-    if (!-d "$modules/ws") {
-        system("cd $agents/node-echo && npm ci --no-audit --no-fund >&2") == 0
-            or plan(skip_all => 'npm ci failed in deploy/agents/node-echo');
-    }
+    my $modules = node_modules()
+        or plan(skip_all => 'node or ws is not installed');
     shown('hello.js');
     talk(command => ['node', "$snippets/hello.js"],
         env => { NODE_PATH => $modules });
@@ -90,8 +85,8 @@ for my $file (sort glob "$agents/*/service.yaml") {
             is(system($ENV{CC} || 'cc', qw(-std=gnu11 -O1 -pthread -o),
                 $command[0], glob "$agents/bench/bench[-_]*.c"), 0, 'builds');
         }
-        if ($command[0] eq '/usr/bin/node' && `node --version 2>&1` !~ /^v\d/) {
-            plan(skip_all => 'node is not installed');
+        if ($command[0] eq '/usr/bin/node' && !node_modules()) {
+            plan(skip_all => 'node or ws is not installed');
         }
         $command[0] = 'node' if $command[0] eq '/usr/bin/node';
 

@@ -29,7 +29,7 @@ my $agent = $t->agent(id => 'echo.1', port => 8081);
 $t->state_file(revision => 1, services => [ { name => 'one' } ],
     instances => [ $agent->instance('one', id => 'one.1') ]);
 
-$t->write_file_expand('nginx.conf', <<'EOF')->plan(32);
+$t->write_file_expand('nginx.conf', <<'EOF')->plan(33);
 
 %%TEST_GLOBALS%%
 
@@ -82,8 +82,10 @@ is(status('one'), 503, 'instance removed');
 
 change(revision => 1, epoch => 'e2', services => [ { name => 'one' } ],
     instances => [ $agent->instance('one', id => 'one.1') ]);
-ok(wait_for(sub { status('two') == 404 && status('two') == 404 }),
-    'another epoch');
+ok(wait_for(sub {
+    2 == (() = $t->read_file('error.log') =~ /registry loaded .*epoch "e2"/g)
+}), 'another epoch');
+is(status('two'), 404, 'other service is gone');
 is(status('one'), 200, 'its service');
 
 # a broken line is refused alone, with its number

@@ -31,9 +31,6 @@ corrald_uri_row_t *corrald_services_select(const json_t *filter,
 /* As the API shows it; a new reference. */
 json_t *corrald_services_show(const corrald_entry_t *entry);
 
-/* Watches for services that are to go with their last instance. */
-int corrald_services_open(void) __attribute__((warn_unused_result));
-
 
 /* actions.c */
 

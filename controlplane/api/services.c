@@ -77,9 +77,6 @@ static void corrald_services_warn(corrald_rest_t *r,
 static void corrald_services_compat(json_t *in);
 static json_t *corrald_services_message(const char *fmt, ...)
     __attribute__((format(printf, 1, 2)));
-static void corrald_services_watch(corrald_kind_e kind, const char *id,
-    const json_t *before, const json_t *after, int64_t revision, void *data);
-static void corrald_services_reap(const corrald_entry_t *entry);
 
 
 void
@@ -272,7 +269,7 @@ corrald_services_delete(corrald_rest_t *r)
 
     if (n && !force) {
 
-        /* it goes when its last instance does: see corrald_services_watch */
+        /* it goes with its last instance, which is the engine's affair */
 
         doc = json_pack("{s:s, s:s}", "desired", "stopped", "delete_at",
                         corrald_clock_now(now, sizeof(now)));
@@ -409,13 +406,6 @@ corrald_services_show(const corrald_entry_t *entry)
     json_decref(instances);
 
     return view;
-}
-
-
-int
-corrald_services_open(void)
-{
-    return corrald_store_watch(corrald_services_watch, NULL);
 }
 
 
@@ -1017,59 +1007,4 @@ corrald_services_message(const char *fmt, ...)
 
     return json_pack("{s:b, s:s, s:n}", "success", 1, "message", text,
                      "data");
-}
-
-
-static void
-corrald_services_watch(corrald_kind_e kind, const char *id,
-    const json_t *before, const json_t *after, int64_t revision, void *data)
-{
-    const corrald_entry_t  *entry;
-
-    if (kind == CORRALD_SERVICE) {
-        if (after == NULL) {
-            return;
-        }
-
-    } else {
-        if (after) {
-            return;
-        }
-
-        id = corrald_doc_str(before, "service_id");
-    }
-
-    entry = corrald_store_get(CORRALD_SERVICE, id);
-
-    if (entry && corrald_doc_is_set(entry->doc, "delete_at")) {
-        corrald_services_reap(entry);
-    }
-}
-
-
-/*
- * Deletes a service whose last instance is gone.  Every corrald may do it: the
- * revision lets one of them.
- */
-
-static void
-corrald_services_reap(const corrald_entry_t *entry)
-{
-    json_t        *instances;
-    corrald_op_t   op;
-
-    instances = corrald_instances_array(entry->id);
-
-    if (json_array_size(instances) == 0) {
-        memset(&op, 0, sizeof(op));
-
-        op.op = CORRALD_DEL;
-        op.kind = CORRALD_SERVICE;
-        op.id = entry->id;
-        op.expected = entry->revision;
-
-        corrald_store_commit(&op, 1, 0, NULL, NULL);
-    }
-
-    json_decref(instances);
 }

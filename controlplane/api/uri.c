@@ -149,7 +149,7 @@ failed:
 
 int
 corrald_uri_match(const char *pattern, const char *path,
-    char params[][CORRALD_URI_PARAM_SIZE])
+    char (*params)[CORRALD_URI_PARAM_SIZE])
 {
     int     n;
     size_t  a, b;

@@ -40,7 +40,7 @@ typedef struct {
 int corrald_uri_decode(char *dst, size_t size, const char *src, size_t len);
 json_t *corrald_uri_query(const char *text);
 int corrald_uri_match(const char *pattern, const char *path,
-    char params[][CORRALD_URI_PARAM_SIZE]);
+    char (*params)[CORRALD_URI_PARAM_SIZE]);
 void corrald_uri_sort(corrald_uri_row_t *rows, size_t n, int descending);
 int corrald_uri_page(corrald_uri_page_t *page, const corrald_uri_row_t *rows,
     size_t n, const char *sort, int descending, const char *cursor,

@@ -320,7 +320,7 @@ corrald_conf_word(const char *words, const char *text)
     size_t       len;
     const char  *p;
 
-    len = strlen(text);
+    len = strchr(text, ' ') ? 0 : strlen(text);
 
     for (p = words; len && (p = strstr(p, text)) != NULL; p += len) {
         if ((p == words || p[-1] == ' ') && (p[len] == ' ' || p[len] == '\0'))

@@ -159,6 +159,12 @@ corrald_doc_is_value(const corrald_field_t *field, const char *text)
         return strcmp(field->preset, "\"\"") == 0;
     }
 
+    /* two words of the list, as they stand there, are not one of them */
+
+    if (strchr(text, ' ')) {
+        return 0;
+    }
+
     values = corrald_doc_values(field);
 
     for (p = values; (p = strstr(p, text)) != NULL; p += len) {

@@ -36,13 +36,11 @@
     X(NAME_TAKEN,          409, "Another service has this name")              \
     X(CONFLICT,            409, "The resource is in another state")           \
     X(REQUEST_IN_FLIGHT,   409, "The first request with this key still runs") \
-    X(CURSOR_EXPIRED,      410, "The cursor is not valid any more")           \
     X(PRECONDITION_FAILED, 412, "The resource was changed meanwhile")         \
     X(BODY_TOO_LARGE,      413, "The body is too large")                      \
     X(MEDIA_TYPE,          415, "The media type is not understood")           \
     X(VALIDATION_FAILED,   422, "Some values are not valid")                  \
     X(KEY_REUSED,          422, "The key was used for another request")       \
-    X(HEADERS_TOO_LARGE,   431, "The headers are too large")                  \
     X(INTERNAL_ERROR,      500, "corrald failed")                             \
     X(STORE_UNAVAILABLE,   503, "The store cannot be reached")                \
     X(STORE_TIMEOUT,       503, "The store did not answer in time")           \

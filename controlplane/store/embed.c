@@ -44,8 +44,10 @@
 static int corrald_embed_dirs(char *err, size_t size);
 static int corrald_embed_password(const char *name, mode_t mode,
     char *password, char *err, size_t size);
+static int corrald_embed_url(const char *gateway, char *err, size_t size);
 static int corrald_embed_acl(const char *gateway, const char *corrald,
     char *err, size_t size);
+static void corrald_embed_default(corrald_redis_t *r);
 static void corrald_embed_rules(corrald_buf_t *b);
 static int corrald_embed_conf(char *err, size_t size);
 static void corrald_embed_exited(uv_process_t *process, int64_t status,
@@ -112,6 +114,7 @@ corrald_embed_open(corrald_redis_url_t *url, char *err, size_t size)
     if (corrald_embed_dirs(err, size) != 0
         || corrald_embed_password("gateway", 0640, gateway, err, size) != 0
         || corrald_embed_password("corrald", 0600, corrald, err, size) != 0
+        || corrald_embed_url(gateway, err, size) != 0
         || corrald_embed_acl(gateway, corrald, err, size) != 0
         || corrald_embed_conf(err, size) != 0)
     {
@@ -233,11 +236,51 @@ void
 corrald_embed_attached(corrald_redis_t *r)
 {
     if (!corrald_embed_stale) {
+        corrald_embed_default(r);
         return;
     }
 
     corrald_embed_stale = 0;
     corrald_redis_command(r, 0, corrald_embed_reloaded, NULL, "ACL LOAD");
+}
+
+
+/*
+ * Who may open the socket (mode 0660) may be a gateway, without a password.
+ * This is set in the running server only: while Redis reads its file at the
+ * start, it checks each transaction in it against the user "default", who must
+ * be allowed everything then, and is off.
+ */
+
+static void
+corrald_embed_default(corrald_redis_t *r)
+{
+    char                  *word, *next;
+    corrald_buf_t          b;
+    corrald_redis_args_t   a;
+
+    corrald_buf_init(&b, 16384);
+    corrald_buf_str(&b, "ACL SETUSER default reset on nopass resetchannels");
+    corrald_embed_rules(&b);
+
+    memset(&a, 0, sizeof(a));
+
+    for (word = b.data; word; word = next) {
+        next = strchr(word, ' ');
+
+        if (next) {
+            *next++ = '\0';
+        }
+
+        corrald_redis_add(&a, word);
+    }
+
+    if (!b.failed) {
+        corrald_redis_send(r, &a, 0, corrald_embed_reloaded, NULL);
+    }
+
+    corrald_redis_args_free(&a);
+    corrald_buf_free(&b);
 }
 
 
@@ -328,10 +371,23 @@ corrald_embed_password(const char *name, mode_t mode, char *password,
 }
 
 
-/*
- * The users.  "default" is what a gateway on this machine is when it names no
- * user: whoever may open the socket (mode 0660) may be a gateway, no more.
- */
+/* What stands in nginx.conf behind corral_redis, for those who script it. */
+
+static int
+corrald_embed_url(const char *gateway, char *err, size_t size)
+{
+    char  path[160], url[512];
+
+    snprintf(path, sizeof(path), "%s/gateway.url", corrald_conf()->state_dir);
+    snprintf(url, sizeof(url), "unix:%s?user=gateway&password=%s\n",
+             corrald_embed_socket, gateway);
+
+    return corrald_file_write(path, url, strlen(url), 0640, corrald_embed_gid,
+                              err, size);
+}
+
+
+/* The users, as the file has them.  See corrald_embed_default() for that. */
 
 static int
 corrald_embed_acl(const char *gateway, const char *corrald, char *err,
@@ -344,17 +400,18 @@ corrald_embed_acl(const char *gateway, const char *corrald, char *err,
 
     corrald_buf_init(&b, 16384);
 
-    corrald_buf_str(&b, "user default on nopass resetchannels");
-    corrald_embed_rules(&b);
+    corrald_buf_str(&b, "user default off resetchannels ~* +@all\n");
 
     corrald_crypt_sha256(gateway, strlen(gateway), hex);
     corrald_buf_printf(&b, "user gateway on #%s resetchannels", hex);
     corrald_embed_rules(&b);
+    corrald_buf_str(&b, "\n");
 
     corrald_crypt_sha256(corrald, strlen(corrald), hex);
     corrald_buf_printf(&b, "user corrald on #%s resetchannels "
-                       "~corral:%s:* +@all -@dangerous +acl|load +info "
-                       "+shutdown\n", hex, corrald_conf()->cluster);
+                       "~corral:%s:* +@all -@dangerous +acl|load "
+                       "+acl|setuser +info +shutdown\n", hex,
+                       corrald_conf()->cluster);
 
     snprintf(path, sizeof(path), "%s/users.acl", corrald_embed_dir);
 
@@ -442,7 +499,7 @@ corrald_embed_rules(corrald_buf_t *b)
     corrald_buf_str(b, " +@read +@connection +@transaction -@dangerous -scan "
                     "-randomkey -dbsize +time +hset +hdel +hincrby +pexpire "
                     "+expire +persist +sadd +srem +xadd +rpush +lpush +del "
-                    "+unlink\n");
+                    "+unlink");
 }
 
 

@@ -9,6 +9,7 @@ use warnings;
 use strict;
 
 use Exporter qw(import);
+use Fcntl qw(LOCK_EX);
 use File::Temp qw(tempdir);
 use IO::Select;
 use IO::Socket::INET;
@@ -19,7 +20,7 @@ use Test::Corral::WebSocket;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(free_port json unjson);
+our @EXPORT = qw(free_port json unjson node_modules);
 
 my $dir = tempdir('corral-agent-XXXXXX', TMPDIR => 1, CLEANUP => 1);
 my $count = 0;
@@ -170,6 +171,21 @@ sub free_port {
     my $s = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1')
         or die "no free port: $!";
     return $s->sockport();
+}
+
+
+# The folder where node finds ws, installed if need be; undef without node.
+# Tests run beside each other: one installs, the others wait.
+
+sub node_modules {
+    return undef if `node --version 2>&1` !~ /^v\d/;
+
+    (my $folder = __FILE__) =~ s{[^/]+$}{../../../deploy/agents/node-echo};
+    open my $lock, '<', "$folder/package-lock.json" or return undef;
+    flock $lock, LOCK_EX;
+    my $there = -d "$folder/node_modules/ws"
+        || system("cd $folder && npm ci --no-audit --no-fund >&2") == 0;
+    return $there ? "$folder/node_modules" : undef;
 }
 
 

@@ -318,6 +318,12 @@ sub _read {
 sub _send {
     my ($self, $c, $bytes) = @_;
     return unless $self->{conns}{$c->{s}};
+
+    # nothing goes behind the end: a write would fail, and close the socket with
+    # unread input, which is a reset that destroys what is in flight
+
+    return if $c->{finished};
+
     $c->{out} .= $bytes;
     $self->_flush($c);
 }
@@ -482,6 +488,7 @@ sub _respond {
 sub _finish {
     my ($self, $c) = @_;
     $c->{fin} = 1;
+    $c->{finished} = 1;
     $self->_flush($c);
 }
 
@@ -583,7 +590,13 @@ sub _message {
 
     $self->{stats}{messages}++;
 
-    if ($m =~ /^!id$/) {
+    # nothing is said after a Close; what still comes is read, so that the end is
+    # no reset
+
+    if ($c->{close_sent}) {
+        return;
+
+    } elsif ($m =~ /^!id$/) {
         $text->($self->{id});
 
     } elsif ($m =~ /^!head$/) {

@@ -7,6 +7,7 @@ package Test::Corral::Daemon;
 use warnings;
 use strict;
 
+use Cwd qw/abs_path/;
 use Exporter qw/import/;
 use File::Path qw/remove_tree/;
 use File::Temp qw/tempdir/;
@@ -21,7 +22,7 @@ use Test::Corral::Shim qw/wait_for alive slurp descendants/;
 
 our @EXPORT = qw/wait_for alive slurp descendants/;
 
-my $root = $ENV{CORRAL_ROOT} // '..';
+my $root = abs_path($ENV{CORRAL_ROOT} // '..');
 my $build = $ENV{CORRAL_BUILD} // "$root/build/" . ($ENV{KIND} // 'release');
 
 # An agent: HTTP on CORRAL_LISTEN.  What it does is in its path or command line.

@@ -444,10 +444,12 @@ sub close_code {
 
     my $end = time() + ($timeout // $self->{timeout});
 
-    until ($self->{closed} || $self->{ended}) {
+    # what has come before the end counts, too
+
+    until ($self->{closed}) {
         my $left = $end - time();
         last if $left <= 0;
-        $self->read_message($left);
+        last if !defined $self->read_message($left) && $self->{ended};
     }
 
     return $self->{code} if $self->{closed};
@@ -493,6 +495,8 @@ sub disconnect {
 }
 
 # Reads what is there, waiting for it.  1, or 0 at the end or a time-out.
+
+sub read_some { $_[0]->_fill($_[1]) }
 
 sub _fill {
     my ($self, $timeout) = @_;

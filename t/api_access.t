@@ -145,10 +145,13 @@ SKIP: {
     my $fake = "$d->{dir}/corral-shim";
     system("cp /bin/bash $fake");
 
-    my $out = `$fake -c 'curl -s -o /dev/null -w "%{http_code}" --unix-socket $d->{dir}/r/admin.sock http://x$list; true'`;
+    my $curl = 'curl -s -o /dev/null -w "%{http_code}" --unix-socket '
+        . "$d->{dir}/r/admin.sock http://x$list; true";
+
+    my $out = `$fake -c '$curl'`;
     is($out, 403, 'a descendant of a shim is not root there');
 
-    $out = `bash -c 'curl -s -o /dev/null -w "%{http_code}" --unix-socket $d->{dir}/r/admin.sock http://x$list; true'`;
+    $out = `bash -c '$curl'`;
     is($out, 200, 'another process is');
 }
 

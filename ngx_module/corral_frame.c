@@ -252,7 +252,8 @@ corral_frame_init(corral_frame_t *f, unsigned flags)
 
 
 /*
- * Scans n bytes.  max_message bounds the payload of a message over all its
+ * The general way of corral_frame_scan(), which is described here: scans n
+ * bytes.  max_message bounds the payload of a message over all its
  * fragments, as it is on the wire; 0: no limit.  Returns
  *
  *   CORRAL_FRAME_DONE         p[0 .. good) may pass; the n - good bytes behind
@@ -278,7 +279,7 @@ corral_frame_init(corral_frame_t *f, unsigned flags)
  */
 
 int
-corral_frame_scan(corral_frame_t *f, const uint8_t *p, size_t n,
+corral_frame_scan_any(corral_frame_t *f, const uint8_t *p, size_t n,
     uint64_t max_message, corral_frame_result_t *out)
 {
     int     rc;

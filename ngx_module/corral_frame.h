@@ -86,7 +86,7 @@ typedef struct {
 
 
 void corral_frame_init(corral_frame_t *f, unsigned flags);
-int corral_frame_scan(corral_frame_t *f, const uint8_t *p, size_t n,
+int corral_frame_scan_any(corral_frame_t *f, const uint8_t *p, size_t n,
     uint64_t max_message, corral_frame_result_t *out);
 int corral_frame_code_valid(unsigned code);
 
@@ -124,6 +124,67 @@ static inline int
 corral_frame_closed(const corral_frame_t *f)
 {
     return (f->flags & CORRAL_FRAME_CLOSED) != 0;
+}
+
+
+/* are these bytes one whole message, of one frame of up to 65535 bytes? */
+
+static inline int
+corral_frame_whole(const corral_frame_t *f, const uint8_t *p, size_t n,
+    uint64_t max_message)
+{
+    size_t    len, head;
+    unsigned  masked;
+
+    masked = f->flags;              /* no other flag may be set */
+
+    if (n < 2 || masked > CORRAL_FRAME_MASKED || !corral_frame_between(f)
+        || (p[0] != (0x80|CORRAL_FRAME_TEXT)
+            && p[0] != (0x80|CORRAL_FRAME_BINARY))
+        || p[1] >> 7 != masked)
+    {
+        return 0;
+    }
+
+    len = p[1] & 0x7f;
+    head = 2 + masked * 4;
+
+    if (len >= 126) {
+
+        if (len == 127 || n < 4) {
+            return 0;
+        }
+
+        len = (size_t) p[2] << 8 | p[3];
+        head += 2;
+
+        if (len < 126) {
+            return 0;
+        }
+    }
+
+    return head + len == n && (max_message == 0 || len <= max_message);
+}
+
+
+/*
+ * See corral_frame.c.  What a relay mostly reads, one message, is known here
+ * for a third of the instructions, and changes no state.
+ */
+
+static inline int
+corral_frame_scan(corral_frame_t *f, const uint8_t *p, size_t n,
+    uint64_t max_message, corral_frame_result_t *out)
+{
+    if (corral_frame_whole(f, p, n, max_message)) {
+        out->good = n;
+        out->frames = 1;
+        out->messages = 1;
+
+        return CORRAL_FRAME_DONE;
+    }
+
+    return corral_frame_scan_any(f, p, n, max_message, out);
 }
 
 

@@ -19,6 +19,8 @@
 #include "ngx_http_corral_publish.h"
 #include "ngx_http_corral_relay.h"
 
+#include <jansson.h>
+
 
 #define NGX_HTTP_CORRAL_PUBLISH_SOON    100    /* ms after a change of it */
 #define NGX_HTTP_CORRAL_PUBLISH_BEAT    500    /* connections told in a beat */

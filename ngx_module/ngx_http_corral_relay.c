@@ -42,23 +42,25 @@
 #define NGX_HTTP_CORRAL_RELAY_ROOM   256
 
 
-static void ngx_http_corral_relay_event(ngx_http_corral_pair_t *p,
+static ngx_inline void ngx_http_corral_relay_event(ngx_http_corral_pair_t *p,
     ngx_event_t *ev);
 static void ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p,
     ngx_uint_t i);
 static ngx_uint_t ngx_http_corral_relay_early(ngx_http_corral_pair_t *p,
     ngx_uint_t i);
-static void ngx_http_corral_relay_take(ngx_http_corral_pair_t *p, ngx_uint_t i,
-    u_char *pos, size_t n);
+static ngx_inline void ngx_http_corral_relay_take(ngx_http_corral_pair_t *p,
+    ngx_uint_t i, u_char *pos, size_t n);
+static void ngx_http_corral_relay_scan(ngx_http_corral_pair_t *p,
+    ngx_uint_t i, u_char *pos, size_t n);
 static int ngx_http_corral_relay_take_apart(ngx_http_corral_pair_t *p,
     ngx_uint_t i, u_char *pos, size_t n, int rc, corral_frame_result_t *res,
     size_t *good);
 static u_char *ngx_http_corral_relay_control(ngx_http_corral_pair_t *p,
     ngx_uint_t i, u_char *start, u_char *pos, corral_frame_result_t *res);
-static void ngx_http_corral_relay_count_in(ngx_http_corral_pair_t *p,
+static ngx_inline void ngx_http_corral_relay_count_in(ngx_http_corral_pair_t *p,
     ngx_uint_t i, size_t bytes, size_t messages, ngx_uint_t data);
-static void ngx_http_corral_relay_pass(ngx_http_corral_pair_t *p, ngx_uint_t i,
-    u_char *pos, size_t n);
+static ngx_inline void ngx_http_corral_relay_pass(ngx_http_corral_pair_t *p,
+    ngx_uint_t i, u_char *pos, size_t n);
 static ngx_int_t ngx_http_corral_relay_wait(ngx_http_corral_side_t *s,
     u_char *pos, size_t n);
 static void ngx_http_corral_relay_flush(ngx_http_corral_pair_t *p,
@@ -133,7 +135,7 @@ ngx_http_corral_relay_kept_handler(ngx_event_t *ev)
 }
 
 
-static void
+static ngx_inline void
 ngx_http_corral_relay_event(ngx_http_corral_pair_t *p, ngx_event_t *ev)
 {
     ngx_uint_t         i;
@@ -258,10 +260,36 @@ ngx_http_corral_relay_early(ngx_http_corral_pair_t *p, ngx_uint_t i)
 }
 
 
+/* n bytes of side i: mostly one message, or else the scanner has a look */
+
+static ngx_inline void
+ngx_http_corral_relay_take(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    u_char *pos, size_t n)
+{
+    ngx_http_corral_side_t  *a;
+
+    a = &p->sides[i];
+
+    if (a->deaf) {
+        return;
+    }
+
+    if (corral_frame_whole(&a->frame, pos, n,
+                           p->shared->terms.max_message_size))
+    {
+        ngx_http_corral_relay_pass(p, i, pos, n);
+        ngx_http_corral_relay_count_in(p, i, n, 1, 1);
+        return;
+    }
+
+    ngx_http_corral_relay_scan(p, i, pos, n);
+}
+
+
 /* scans n bytes of side i, passes what may pass and holds the rest back */
 
 static void
-ngx_http_corral_relay_take(ngx_http_corral_pair_t *p, ngx_uint_t i,
+ngx_http_corral_relay_scan(ngx_http_corral_pair_t *p, ngx_uint_t i,
     u_char *pos, size_t n)
 {
     int                      rc;
@@ -271,16 +299,12 @@ ngx_http_corral_relay_take(ngx_http_corral_pair_t *p, ngx_uint_t i,
 
     a = &p->sides[i];
 
-    if (a->deaf) {
-        return;
-    }
-
     rc = corral_frame_scan(&a->frame, pos, n,
                            p->shared->terms.max_message_size, &res);
 
     if (rc == CORRAL_FRAME_DONE) {
 
-        /* the usual case: data frames, or parts of them */
+        /* data frames, or parts of them */
 
         good = res.good;
 
@@ -417,7 +441,7 @@ ngx_http_corral_relay_control(ngx_http_corral_pair_t *p, ngx_uint_t i,
 }
 
 
-static void
+static ngx_inline void
 ngx_http_corral_relay_count_in(ngx_http_corral_pair_t *p, ngx_uint_t i,
     size_t bytes, size_t messages, ngx_uint_t data)
 {
@@ -454,7 +478,7 @@ ngx_http_corral_relay_count_in(ngx_http_corral_pair_t *p, ngx_uint_t i,
 
 /* bytes of side i for the other one, unless its stream has ended */
 
-static void
+static ngx_inline void
 ngx_http_corral_relay_pass(ngx_http_corral_pair_t *p, ngx_uint_t i,
     u_char *pos, size_t n)
 {

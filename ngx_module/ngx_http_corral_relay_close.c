@@ -16,6 +16,7 @@ static void ngx_http_corral_relay_owe(ngx_http_corral_pair_t *p, ngx_uint_t i,
     ngx_uint_t code);
 static ngx_uint_t ngx_http_corral_relay_boundary(ngx_http_corral_pair_t *p,
     ngx_uint_t i);
+static void ngx_http_corral_relay_linger(ngx_http_corral_pair_t *p);
 static void ngx_http_corral_relay_fin(ngx_http_corral_side_t *s);
 
 
@@ -349,10 +350,7 @@ ngx_http_corral_relay_settle(ngx_http_corral_pair_t *p)
     }
 
     if (over && !p->lingering && !(p->own && p->limited)) {
-        p->lingering = 1;
-        ngx_http_corral_relay_time_limit(p, p->hurry
-                                            ? NGX_HTTP_CORRAL_RELAY_HURRY
-                                            : NGX_HTTP_CORRAL_RELAY_LINGER);
+        ngx_http_corral_relay_linger(p);
     }
 }
 
@@ -362,7 +360,7 @@ ngx_http_corral_relay_settle(ngx_http_corral_pair_t *p)
 void
 ngx_http_corral_relay_expire(ngx_http_corral_pair_t *p)
 {
-    ngx_uint_t               i, progress;
+    ngx_uint_t               i, progress, queued;
     ngx_http_corral_side_t  *s;
 
     if (p->lingering) {
@@ -379,12 +377,11 @@ ngx_http_corral_relay_expire(ngx_http_corral_pair_t *p)
                 progress = 1;
 
             } else if (!s->eof) {
-                progress |= ngx_http_corral_relay_time_progress(s)
-                            && s->queued;
+                progress |= ngx_http_corral_relay_time_progress(s, &queued);
             }
         }
 
-        if (progress) {
+        if (progress && !p->hurry) {
             ngx_http_corral_relay_time_limit(p, NGX_HTTP_CORRAL_RELAY_LINGER);
 
         } else {
@@ -431,7 +428,23 @@ ngx_http_corral_relay_expire(ngx_http_corral_pair_t *p)
         }
     }
 
+    ngx_http_corral_relay_linger(p);
+}
+
+
+/* last words: from now on the end comes when nothing moves any more */
+
+static void
+ngx_http_corral_relay_linger(ngx_http_corral_pair_t *p)
+{
+    ngx_uint_t  i, queued;
+
     p->lingering = 1;
+
+    for (i = 0; i < 2; i++) {
+        (void) ngx_http_corral_relay_time_progress(&p->sides[i], &queued);
+    }
+
     ngx_http_corral_relay_time_limit(p, p->hurry
                                         ? NGX_HTTP_CORRAL_RELAY_HURRY
                                         : NGX_HTTP_CORRAL_RELAY_LINGER);

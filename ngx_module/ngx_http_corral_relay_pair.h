@@ -103,8 +103,8 @@ typedef struct {
     corral_frame_t               frame;        /* of what it sends */
     uint32_t                     heard;        /* its last sign of life */
     uint32_t                     pinged;       /* our last ping */
-    uint32_t                     queued;       /* bytes that its socket had not
-                                                  taken when we last looked */
+    uint32_t                     taken;        /* bytes its other end had taken
+                                                  when we last looked */
     uint16_t                     code;         /* of the Close that we owe it */
 
     unsigned                     told:1;       /* a Close is on its way to it */
@@ -197,7 +197,8 @@ void ngx_http_corral_relay_time_start(ngx_http_corral_pair_t *p);
 void ngx_http_corral_relay_time_limit(ngx_http_corral_pair_t *p,
     ngx_msec_t time);
 void ngx_http_corral_relay_time_stop(ngx_http_corral_pair_t *p);
-ngx_uint_t ngx_http_corral_relay_time_progress(ngx_http_corral_side_t *s);
+ngx_uint_t ngx_http_corral_relay_time_progress(ngx_http_corral_side_t *s,
+    ngx_uint_t *queued);
 
 /* ngx_http_corral_relay_list.c: which pairs there are */
 

@@ -321,7 +321,7 @@ ngx_http_corral_relay_time_due(ngx_http_corral_pair_t *p)
 static void
 ngx_http_corral_relay_time_check(ngx_http_corral_pair_t *p, ngx_uint_t i)
 {
-    ngx_uint_t               progress;
+    ngx_uint_t               progress, queued;
     ngx_http_corral_side_t  *s;
 
     s = &p->sides[i];
@@ -332,7 +332,7 @@ ngx_http_corral_relay_time_check(ngx_http_corral_pair_t *p, ngx_uint_t i)
 
     if (!s->waiting) {
         ngx_http_corral_relay_ping(p, i);
-        (void) ngx_http_corral_relay_time_progress(s);
+        (void) ngx_http_corral_relay_time_progress(s, &queued);
         return;
     }
 
@@ -342,10 +342,10 @@ ngx_http_corral_relay_time_check(ngx_http_corral_pair_t *p, ngx_uint_t i)
      * cannot answer: then it is enough that its system has taken the ping
      */
 
-    progress = ngx_http_corral_relay_time_progress(s);
+    progress = ngx_http_corral_relay_time_progress(s, &queued);
 
     if (p->sides[!i].tail || progress
-        || (!corral_frame_boundary(&s->frame) && s->queued == 0))
+        || (!corral_frame_boundary(&s->frame) && !queued))
     {
         s->pinged = (uint32_t) ngx_current_msec;
         return;
@@ -356,28 +356,31 @@ ngx_http_corral_relay_time_check(ngx_http_corral_pair_t *p, ngx_uint_t i)
 
 
 /*
- * Has the socket sent anything since the last call?  1 if fewer bytes than
- * then wait in it, for the other end to take them.
+ * Does the other end still take what was sent to it?  1 if bytes wait for it,
+ * here or in the socket, and fewer than the last time; queued: do any wait?
  */
 
 ngx_uint_t
-ngx_http_corral_relay_time_progress(ngx_http_corral_side_t *s)
+ngx_http_corral_relay_time_progress(ngx_http_corral_side_t *s,
+    ngx_uint_t *queued)
 {
-    int         queued;
-    ngx_uint_t  progress;
+    int         n;
+    uint32_t    before;
 
-    queued = 0;
+    n = 0;
 
 #if (NGX_LINUX)
 
-    if (ioctl(s->connection->fd, SIOCOUTQ, &queued) == -1) {
-        queued = 0;
+    if (ioctl(s->connection->fd, SIOCOUTQ, &n) == -1) {
+        n = 0;
     }
 
 #endif
 
-    progress = (uint32_t) queued < s->queued;
-    s->queued = queued;
+    before = s->taken;
+    s->taken = (uint32_t) s->connection->sent - n;
 
-    return progress;
+    *queued = n != 0 || s->tail != NULL;
+
+    return *queued && s->taken != before;
 }

@@ -126,6 +126,7 @@ static ngx_http_corral_shctx_t  *ngx_http_corral_sh;
 static ngx_slab_pool_t          *ngx_http_corral_shpool;
 static ngx_uint_t                ngx_http_corral_column;   /* 64: none */
 static ngx_http_corral_local_t  *ngx_http_corral_locals;
+static uint32_t                  ngx_http_corral_nlocals;
 static uint32_t                 *ngx_http_corral_dirty;
 static ngx_uint_t                ngx_http_corral_ndirty;
 
@@ -256,6 +257,7 @@ ngx_http_corral_table_attach(ngx_cycle_t *cycle, ngx_shm_zone_t *zone)
         return NGX_ERROR;
     }
 
+    ngx_http_corral_nlocals = sh->nslots;
     ngx_http_corral_ndirty = 0;
 
     ngx_shmtx_lock(&ngx_http_corral_shpool->mutex);
@@ -913,23 +915,33 @@ ngx_http_corral_table_local(ngx_http_corral_slot_t ref)
 {
     ngx_http_corral_local_t  *local;
 
+    /*
+     * The usual case does not touch shared memory: if the slot has another key
+     * since, the flush sees it
+     */
+
+    if (ref.seq && ref.slot < ngx_http_corral_nlocals) {
+        local = &ngx_http_corral_locals[ref.slot];
+
+        if (local->seq == ref.seq) {
+            return &local->totals;
+        }
+    }
+
     if (ngx_http_corral_table_get(ref) == NULL) {
         return &ngx_http_corral_lost;
     }
 
     local = &ngx_http_corral_locals[ref.slot];
 
-    if (local->seq != ref.seq) {
-
-        if (local->seq == 0) {
-            ngx_http_corral_dirty[ngx_http_corral_ndirty++] = ref.slot;
-        }
-
-        /* the slot had another key before: those totals are gone with it */
-
-        ngx_memzero(&local->totals, sizeof(ngx_http_corral_totals_t));
-        local->seq = ref.seq;
+    if (local->seq == 0) {
+        ngx_http_corral_dirty[ngx_http_corral_ndirty++] = ref.slot;
     }
+
+    /* the slot had another key before: those totals are gone with it */
+
+    ngx_memzero(&local->totals, sizeof(ngx_http_corral_totals_t));
+    local->seq = ref.seq;
 
     return &local->totals;
 }

@@ -26,6 +26,11 @@ for my $file (@files) {
     system('cp', '-p', "$root/$file", "$copy/$file") == 0 or die "cp $file";
 }
 
+# the tree itself
+
+my $findings = `sh $root/auto/check 2>&1`;
+is($?, 0, 'make check has no findings') or diag($findings);
+
 my $before = check();
 
 my @plants = (
@@ -37,6 +42,7 @@ my @plants = (
 /* Planted. */
 
 
+#include <stdio.h>
 static int ngx_http_corral_planted(int, char *name);
 static void ngx_http_corral_planted_lock(ngx_slab_pool_t *pool);
 
@@ -96,19 +102,20 @@ ngx_http_corral_planted_lock(ngx_slab_pool_t *pool)
     ngx_shmtx_unlock(&pool->mutex);
 }
 EOF
-        ':5: prototype without names',
-        ':26: fewer than two empty lines before a function',
-        ':29: // comment',
-        ':32: keyword without a space',
-        ':33: sprintf() is banned',
-        ':36: assignment in a condition',
-        ':37: space before the parenthesis of a call',
-        ':40: malloc() in the module: use a pool or a slab',
-        ':41: tab',
-        ':42: trailing space',
-        ':43: unfinished work is an issue, not a comment',
-        ':50: a function name begins its line',
-        ':58: ngx_http_corral_planted_lock() calls ngx_slab_alloc_locked()'
+        ':5: the first header is ngx_config.h or of ours',
+        ':6: prototype without names',
+        ':27: fewer than two empty lines before a function',
+        ':30: // comment',
+        ':33: keyword without a space',
+        ':34: sprintf() is banned',
+        ':37: assignment in a condition',
+        ':38: space before the parenthesis of a call',
+        ':41: malloc() in the module: use a pool or a slab',
+        ':42: tab',
+        ':43: trailing space',
+        ':44: unfinished work is an issue, not a comment',
+        ':51: a function name begins its line',
+        ':59: ngx_http_corral_planted_lock() calls ngx_slab_alloc_locked()'
             . ' without the mutex'
     ] ],
 
@@ -316,7 +323,7 @@ found('docs/schema.md: the tables are not those of');
 
 # what is right, or excused, is not found
 
-for my $line ("$module:44:", "$module:60:", "$module:27:",
+for my $line ("$module:45:", "$module:61:", "$module:28:",
     'controlplane/api/planted.h:', 'controlplane/store/planted.h:',
     'route "PUT /api/v1/known"', 'command "corral known"', 'key "known"')
 {

@@ -26,7 +26,7 @@ my $agent = $t->agent(id => 'echo.1', port => 8081);
 $t->state_file(services => [ { name => 'echo' } ],
     instances => [ $agent->instance('echo') ]);
 
-$t->write_file_expand('nginx.conf', <<'EOF')->plan(15);
+$t->write_file_expand('nginx.conf', <<'EOF')->plan(17);
 
 %%TEST_GLOBALS%%
 
@@ -63,12 +63,15 @@ $t->run()->wait_for_revision(1);
 
 # status, headers and body pass
 
-$agent->set(headers => [ 'WWW-Authenticate: Bearer', 'X-Two: a', 'X-Two: b' ]);
+$agent->set(headers => [ 'WWW-Authenticate: Bearer', 'X-Two: a', 'X-Two: b',
+    'Content-Type: text/x-agent', 'Set-Cookie: a=b' ]);
 my $ws = $t->websocket('/agents/echo/status/401');
 
 is($ws->status(), 401, 'status');
 is($ws->header('www-authenticate'), 'Bearer', 'header');
 is(scalar(() = $ws->head() =~ /^x-two: /mgi), 2, 'header twice');
+is($ws->header('content-type'), 'text/x-agent', 'type');
+is($ws->header('set-cookie'), 'a=b', 'cookie');
 is($ws->header('content-length'), 22, 'length');
 is($ws->body(), "agent echo.1 says 401\n", 'body') or diag $ws->body();
 ok(!defined $ws->header('sec-websocket-accept'), 'no handshake');

@@ -121,6 +121,7 @@
  *          CORRAL_S  secret: never shown by the API, never logged
  *          CORRAL_N  null is allowed and means: not set
  *          CORRAL_F  fixed: cannot change after creation
+ *          CORRAL_P  part of the process: a change raises generation
  *
  * default  JSON text, or "" for none
  */
@@ -131,6 +132,7 @@
 #define CORRAL_S  0x08
 #define CORRAL_N  0x10
 #define CORRAL_F  0x20
+#define CORRAL_P  0x40
 
 
 #define CORRAL_SERVICE_FIELDS(X)                                              \
@@ -146,24 +148,25 @@
       "words to select services by")                                          \
     X(labels, map, user, 0, 0, 32, "", "{}",                                  \
       "key and value pairs to select services by")                            \
-    X(command, strings, user, 0, 0, 256, "", "[]",                            \
+    X(command, strings, user, CORRAL_P, 0, 256, "", "[]",                     \
       "program and arguments, no shell; {port} {host} {socket} {listen} "     \
       "{instance} {service} are replaced")                                    \
-    X(agent_factory_path, string, user, CORRAL_M, 0, 4096, "", "\"\"",        \
+    X(agent_factory_path, string, user, CORRAL_M|CORRAL_P, 0, 4096, "",       \
+      "\"\"",                                                                 \
       "Python file of a MyAgent agent, instead of command")                   \
     X(agent_type, string, user, CORRAL_M, 0, 64, "", "\"custom\"",            \
       "for people")                                                           \
-    X(cwd, string, user, 0, 0, 4096, "", "\"\"",                              \
+    X(cwd, string, user, CORRAL_P, 0, 4096, "", "\"\"",                       \
       "working directory, absolute; default: a directory of the instance")    \
-    X(env, map, user, CORRAL_S, 0, 256, "", "{}",                             \
+    X(env, map, user, CORRAL_S|CORRAL_P, 0, 256, "", "{}",                    \
       "environment of the agent; values are not shown")                       \
-    X(env_file, strings, user, 0, 0, 16, "", "[]",                            \
+    X(env_file, strings, user, CORRAL_P, 0, 16, "", "[]",                     \
       "files of KEY=VALUE lines, read at each start")                         \
-    X(secrets, map, user, 0, 0, 64, "", "{}",                                 \
+    X(secrets, map, user, CORRAL_P, 0, 64, "", "{}",                          \
       "variable to reference: file:/absolute/path or env:NAME of corrald")    \
-    X(user, string, user, 0, 0, 32, "", "\"\"",                               \
+    X(user, string, user, CORRAL_P, 0, 32, "", "\"\"",                        \
       "system user the agent runs as; default: corral-agent when root")       \
-    X(group, string, user, 0, 0, 32, "", "\"\"",                              \
+    X(group, string, user, CORRAL_P, 0, 32, "", "\"\"",                       \
       "system group; default: that of the user")                              \
     X(replicas, integer, scaler, 0, 0, 1000, "", "1",                         \
       "how many instances are wanted")                                        \
@@ -174,11 +177,11 @@
       "raised when instances must be replaced: restart, changed command")     \
     X(auto_start, boolean, user, CORRAL_M, 0, 0, "", "false",                 \
       "start when created and when corrald starts")                           \
-    X(listen, enumerate, user, 0, 0, 0, "unix tcp", "\"unix\"",               \
+    X(listen, enumerate, user, CORRAL_P, 0, 0, "unix tcp", "\"unix\"",        \
       "how instances listen; tcp when host or port is given, or no command")  \
-    X(host, string, user, CORRAL_M, 0, 255, "", "\"localhost\"",              \
+    X(host, string, user, CORRAL_M|CORRAL_P, 0, 255, "", "\"localhost\"",     \
       "address that TCP instances listen on")                                 \
-    X(port, integer, user, CORRAL_M|CORRAL_N, 1, 65535, "", "null",           \
+    X(port, integer, user, CORRAL_M|CORRAL_N|CORRAL_P, 1, 65535, "", "null",  \
       "fixed port of the first instance; null: from the range of corrald")    \
     X(protocol, enumerate, user, CORRAL_G, 0, 0, "http https grpc grpcs",     \
       "\"http\"", "what the instances speak; WebSocket and SSE are http")     \
@@ -211,7 +214,8 @@
       "how long an ejected instance rests until one trial request")           \
     X(max_sessions, integer, user, CORRAL_G|CORRAL_M, 0, 1000000, "", "0",    \
       "WebSockets and requests one instance takes at a time; 0: no limit")    \
-    X(session_timeout, duration, user, CORRAL_M, 0, 31536000000, "", "1800",  \
+    X(session_timeout, duration, user, CORRAL_M|CORRAL_P, 0, 31536000000,     \
+      "", "1800",                                                             \
       "seconds; handed to MyAgent agents")                                    \
     X(auto_restart, boolean, user, CORRAL_M, 0, 0, "", "true",                \
       "false: the same as restart never")                                     \
@@ -246,6 +250,8 @@
       "bytes of one log file until it is rotated")                            \
     X(log_files, integer, user, 0, 1, 100, "", "5",                           \
       "rotated files kept per instance")                                      \
+    X(delete_at, time, system, CORRAL_N, 0, 0, "", "null",                    \
+      "when deletion was asked for: it goes with its last instance")          \
     X(created_at, time, system, CORRAL_M|CORRAL_F, 0, 0, "", "",              \
       "when the service was created")                                         \
     X(updated_at, time, system, CORRAL_M, 0, 0, "", "",                       \
@@ -300,7 +306,11 @@
     X(message, string, node, 0, 0, 1024, "", "\"\"",                          \
       "the reason as a sentence, with values")                                \
     X(maintenance, boolean, user, 0, 0, 0, "", "false",                       \
-      "of an external instance: paused by its operator")                      \
+      "paused by its operator, whatever the service wants")                   \
+    X(restart_at, time, user, CORRAL_N, 0, 0, "", "null",                     \
+      "a process started before this is replaced: restart of one instance")   \
+    X(evict, boolean, user, 0, 0, 0, "", "false",                             \
+      "to be drained, stopped and removed; another comes if one is wanted")   \
     X(ttl, duration, user, 0, 1000, 86400000, "", "\"30s\"",                  \
       "of an external instance: unknown after it without a heartbeat")        \
     X(pid, integer, node, CORRAL_N, 1, 4194304, "", "null",                   \

@@ -1,0 +1,121 @@
+
+/*
+ * What the commands of the command line share.  See corral.c.
+ */
+
+
+#ifndef _CORRAL_CORRAL_H_INCLUDED_
+#define _CORRAL_CORRAL_H_INCLUDED_
+
+
+#include <jansson.h>
+
+#include "http.h"
+#include "output.h"
+
+
+#define CORRAL_ARGS  64
+
+
+typedef struct corral_run_s  corral_run_t;
+typedef corral_exit_e (*corral_command_pt)(corral_run_t *run);
+
+
+typedef struct {
+    const char         *name;
+    const char         *args;
+    int                 min;         /* arguments */
+    int                 max;
+    corral_command_pt   run;
+    const char         *options;     /* the words it takes */
+    const char         *text;
+} corral_command_t;
+
+
+/* What one run was asked for; options that were not given are NULL or 0. */
+
+struct corral_run_s {
+    corral_http_t            http;
+    corral_format_e          format;
+    const corral_command_t  *command;
+
+    const char        *output;
+    const char        *api;
+    const char        *token_file;
+    const char        *timeout;
+    int                quiet;
+    int                help;
+    int                version;
+
+    const char        *args[CORRAL_ARGS];
+    int                nargs;
+
+    const char        *file;         /* -f of apply and register */
+    const char        *tail;
+    const char        *since;
+    const char        *level;
+    const char        *stream;
+    const char        *wait;         /* seconds, or "" for the default */
+    const char        *code;
+    const char        *reason;
+    const char        *service;
+    const char        *instance;
+    const char        *data;
+    const char        *gateway;
+    const char        *template;
+    const char        *labels;
+    const char        *last_id;
+    const char        *path;
+    int                follow;
+    int                all;
+    int                yes;
+    int                dry_run;
+    int                watch;
+    int                binary;
+    int                http_call;
+};
+
+
+/* Prints what is wrong with an answer and returns its exit code. */
+corral_exit_e corral_refused(corral_answer_t *answer, corral_exit_e code);
+
+/* GETs a path; on failure says why.  The answer is to be freed. */
+corral_exit_e corral_get(corral_run_t *run, const char *path,
+    corral_answer_t *answer);
+
+/* Prints a list by the format: table of its items, JSON, or names. */
+void corral_show_list(corral_run_t *run, json_t *body,
+    const corral_column_t *columns, const char *name);
+
+/* Reads a file, "-" for standard input; NULL after saying why not. */
+char *corral_read_file(const char *path, size_t *len);
+
+
+/* commands, by file */
+
+corral_exit_e corral_service_apply(corral_run_t *run);
+corral_exit_e corral_service_ps(corral_run_t *run);
+corral_exit_e corral_service_describe(corral_run_t *run);
+corral_exit_e corral_service_start(corral_run_t *run);
+corral_exit_e corral_service_stop(corral_run_t *run);
+corral_exit_e corral_service_restart(corral_run_t *run);
+corral_exit_e corral_service_pause(corral_run_t *run);
+corral_exit_e corral_service_resume(corral_run_t *run);
+corral_exit_e corral_service_scale(corral_run_t *run);
+corral_exit_e corral_service_delete(corral_run_t *run);
+corral_exit_e corral_service_wait(corral_run_t *run);
+corral_exit_e corral_service_explain(corral_run_t *run);
+
+corral_exit_e corral_watch_logs(corral_run_t *run);
+corral_exit_e corral_watch_events(corral_run_t *run);
+corral_exit_e corral_watch_connections(corral_run_t *run);
+corral_exit_e corral_watch_close(corral_run_t *run);
+corral_exit_e corral_watch_nodes(corral_run_t *run);
+corral_exit_e corral_watch_gateways(corral_run_t *run);
+
+corral_exit_e corral_call_call(corral_run_t *run);
+corral_exit_e corral_doctor_doctor(corral_run_t *run);
+corral_exit_e corral_init_init(corral_run_t *run);
+
+
+#endif /* _CORRAL_CORRAL_H_INCLUDED_ */

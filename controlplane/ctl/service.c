@@ -1,0 +1,743 @@
+
+/*
+ * Commands about services and their instances: create, show, act, wait.
+ */
+
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "corral.h"
+#include "yaml.h"
+
+
+#define CORRAL_SERVICE_WAIT  60      /* seconds, unless --wait says */
+
+
+static json_t *corral_service_documents(corral_run_t *run);
+static corral_exit_e corral_service_put(corral_run_t *run, json_t *doc);
+static corral_exit_e corral_service_act(corral_run_t *run, const char *action,
+    const char *done);
+static corral_exit_e corral_service_act_one(corral_run_t *run,
+    const char *name, const char *action, const char *done);
+static corral_exit_e corral_service_act_many(corral_run_t *run,
+    const char *action);
+static int corral_service_sure(corral_run_t *run, const char *what);
+static corral_exit_e corral_service_wait_for(corral_run_t *run,
+    const char *name);
+static int corral_service_settled(json_t *service, const char **why);
+static char *corral_service_path(const char *fmt, const char *name);
+
+
+static const corral_column_t  corral_service_columns[] = {
+    { "SERVICE", "name", CORRAL_PLAIN },
+    { "STATUS", "status", CORRAL_PLAIN },
+    { "READY", "ready", CORRAL_PLAIN },
+    { "WANTED", "replicas", CORRAL_PLAIN },
+    { "RESTARTS", "restart_count", CORRAL_PLAIN },
+    { "AGE", "created_at", CORRAL_AGE },
+    { "TAGS", "tags", CORRAL_LIST },
+    { "ENDPOINT", "endpoint", CORRAL_PLAIN },
+    { NULL, NULL, CORRAL_PLAIN }
+};
+
+
+static const corral_column_t  corral_instance_columns[] = {
+    { "INSTANCE", "instance_id", CORRAL_PLAIN },
+    { "STATE", "state", CORRAL_PLAIN },
+    { "HEALTH", "health", CORRAL_PLAIN },
+    { "PID", "pid", CORRAL_PLAIN },
+    { "RESTARTS", "restart_count", CORRAL_PLAIN },
+    { "SINCE", "state_at", CORRAL_AGE },
+    { "NODE", "node", CORRAL_PLAIN },
+    { "REASON", "reason", CORRAL_PLAIN },
+    { "ADDRESS", "address", CORRAL_PLAIN },
+    { NULL, NULL, CORRAL_PLAIN }
+};
+
+
+corral_exit_e
+corral_service_apply(corral_run_t *run)
+{
+    size_t         i;
+    json_t        *docs, *doc;
+    const char    *name;
+    corral_exit_e  code, worst;
+
+    docs = corral_service_documents(run);
+
+    if (docs == NULL) {
+        return CORRAL_USAGE;
+    }
+
+    worst = CORRAL_OK;
+
+    json_array_foreach(docs, i, doc) {
+        code = corral_service_put(run, doc);
+        worst = worst ? worst : code;
+    }
+
+    if (run->wait && worst == CORRAL_OK && !run->dry_run) {
+
+        json_array_foreach(docs, i, doc) {
+            name = json_string_value(json_object_get(doc, "name"));
+            code = corral_service_wait_for(run, name);
+            worst = worst ? worst : code;
+        }
+    }
+
+    json_decref(docs);
+
+    return worst;
+}
+
+
+/* the services of the file: one a document, or a list under "services" */
+
+static json_t *
+corral_service_documents(corral_run_t *run)
+{
+    char        *text, err[512];
+    size_t       i, n, len;
+    json_t      *docs, *doc, *list, *services, *one;
+    const char  *file;
+
+    file = run->file ? run->file : (run->nargs ? run->args[0] : NULL);
+
+    if (file == NULL) {
+        corral_output_error("usage: corral %s -f FILE", run->command->name);
+        return NULL;
+    }
+
+    text = corral_read_file(file, &len);
+
+    if (text == NULL) {
+        return NULL;
+    }
+
+    docs = corral_yaml_load(text, len, err, sizeof(err));
+    free(text);
+
+    if (docs == NULL) {
+        corral_output_error("%s: %s", file, err);
+        return NULL;
+    }
+
+    list = json_array();
+
+    json_array_foreach(docs, i, doc) {
+        services = json_object_get(doc, "services");
+
+        if (json_is_array(services)) {
+            json_array_foreach(services, n, one) {
+                json_array_append(list, one);
+            }
+
+        } else if (!json_is_null(doc)) {
+            json_array_append(list, doc);
+        }
+    }
+
+    json_decref(docs);
+
+    json_array_foreach(list, i, doc) {
+
+        if (!json_is_string(json_object_get(doc, "name"))) {
+            corral_output_error("%s: service %zu has no name", file, i + 1);
+            json_decref(list);
+            return NULL;
+        }
+    }
+
+    if (json_array_size(list) == 0) {
+        corral_output_error("%s: there is no service in it", file);
+        json_decref(list);
+        return NULL;
+    }
+
+    return list;
+}
+
+
+static corral_exit_e
+corral_service_put(corral_run_t *run, json_t *doc)
+{
+    char            *path;
+    const char      *name, *fmt;
+    corral_exit_e    code;
+    corral_answer_t  answer;
+
+    name = json_string_value(json_object_get(doc, "name"));
+
+    fmt = run->dry_run ? "/api/v1/services/%s?replace=1&dry_run=1"
+                       : "/api/v1/services/%s?replace=1";
+
+    path = corral_service_path(fmt, name);
+    code = corral_http_request(&run->http, "PUT", path, doc, &answer);
+    free(path);
+
+    if (code != CORRAL_OK) {
+        corral_output_error("%s: %s", name, answer.error);
+
+    } else if (run->format == CORRAL_JSON) {
+        corral_output_json(answer.body, 1);
+
+    } else if (run->dry_run) {
+        corral_output_note("%s: valid", name);
+
+    } else {
+        corral_output_note("%s: %s", name,
+                           answer.status == 201 ? "created" : "updated");
+    }
+
+    corral_http_free(&answer);
+
+    return code;
+}
+
+
+corral_exit_e
+corral_service_ps(corral_run_t *run)
+{
+    char            *path, *labels;
+    corral_exit_e    code;
+    corral_answer_t  answer;
+
+    if (run->nargs) {
+        path = corral_service_path("/api/v1/services/%s/instances?limit=1000",
+                                   run->args[0]);
+
+    } else if (run->all) {
+        path = strdup("/api/v1/instances?limit=1000");
+
+    } else if (run->labels) {
+        path = corral_service_path("/api/v1/services?limit=1000&labels=%s",
+                                   run->labels);
+
+    } else {
+        path = strdup("/api/v1/services?limit=1000");
+    }
+
+    labels = path;
+    code = corral_get(run, path, &answer);
+
+    if (code == CORRAL_OK && (run->nargs || run->all)) {
+        corral_show_list(run, answer.body, corral_instance_columns,
+                         "instance_id");
+
+    } else if (code == CORRAL_OK) {
+        corral_show_list(run, answer.body, corral_service_columns, "name");
+    }
+
+    free(labels);
+    corral_http_free(&answer);
+
+    return code;
+}
+
+
+/* a name is a service first; what has no service of that name, an instance */
+
+corral_exit_e
+corral_service_describe(corral_run_t *run)
+{
+    char            *path;
+    json_t          *items;
+    corral_exit_e    code;
+    corral_answer_t  answer;
+
+    path = corral_service_path("/api/v1/services/%s", run->args[0]);
+    code = corral_http_request(&run->http, "GET", path, NULL, &answer);
+    free(path);
+
+    if (code == CORRAL_NOT_FOUND) {
+        corral_http_free(&answer);
+
+        path = corral_service_path("/api/v1/instances/%s", run->args[0]);
+        code = corral_http_request(&run->http, "GET", path, NULL, &answer);
+        free(path);
+
+        if (code == CORRAL_NOT_FOUND) {
+            corral_output_error("there is no service or instance \"%s\"",
+                                run->args[0]);
+            corral_http_free(&answer);
+            return code;
+        }
+
+        run->nargs = 0;                     /* has no instances to list */
+    }
+
+    if (code != CORRAL_OK) {
+        corral_refused(&answer, code);
+        corral_http_free(&answer);
+        return code;
+    }
+
+    if (run->format == CORRAL_JSON) {
+        corral_output_json(answer.body, 1);
+        corral_http_free(&answer);
+        return CORRAL_OK;
+    }
+
+    corral_output_object(answer.body);
+    corral_http_free(&answer);
+
+    if (run->nargs == 0) {
+        return CORRAL_OK;
+    }
+
+    path = corral_service_path("/api/v1/services/%s/instances?limit=1000",
+                               run->args[0]);
+    code = corral_get(run, path, &answer);
+    free(path);
+
+    if (code == CORRAL_OK) {
+        items = json_object_get(answer.body, "items");
+        printf("\n");
+        corral_output_table(corral_instance_columns, items);
+    }
+
+    corral_http_free(&answer);
+
+    return code;
+}
+
+
+corral_exit_e
+corral_service_start(corral_run_t *run)
+{
+    return corral_service_act(run, "start", "starting");
+}
+
+
+corral_exit_e
+corral_service_stop(corral_run_t *run)
+{
+    return corral_service_act(run, "stop", "stopping");
+}
+
+
+corral_exit_e
+corral_service_restart(corral_run_t *run)
+{
+    return corral_service_act(run, "restart", "restarting");
+}
+
+
+corral_exit_e
+corral_service_pause(corral_run_t *run)
+{
+    return corral_service_act(run, "pause", "paused");
+}
+
+
+corral_exit_e
+corral_service_resume(corral_run_t *run)
+{
+    return corral_service_act(run, "resume", "resumed");
+}
+
+
+static corral_exit_e
+corral_service_act(corral_run_t *run, const char *action, const char *done)
+{
+    int            i;
+    corral_exit_e  code, worst;
+
+    if (run->all || run->labels) {
+
+        if (run->nargs) {
+            corral_output_error("names and --all or --labels exclude each "
+                                "other");
+            return CORRAL_USAGE;
+        }
+
+        if (!corral_service_sure(run, action)) {
+            return CORRAL_FAILED;
+        }
+
+        return corral_service_act_many(run, action);
+    }
+
+    if (run->nargs == 0) {
+        corral_output_error("usage: corral %s SERVICE..., --all or --labels",
+                            action);
+        return CORRAL_USAGE;
+    }
+
+    worst = CORRAL_OK;
+
+    for (i = 0; i < run->nargs; i++) {
+        code = corral_service_act_one(run, run->args[i], action, done);
+        worst = worst ? worst : code;
+    }
+
+    for (i = 0; run->wait && worst == CORRAL_OK && i < run->nargs; i++) {
+        worst = corral_service_wait_for(run, run->args[i]);
+    }
+
+    return worst;
+}
+
+
+static corral_exit_e
+corral_service_act_one(corral_run_t *run, const char *name,
+    const char *action, const char *done)
+{
+    char            *path, fmt[128];
+    corral_exit_e    code;
+    corral_answer_t  answer;
+
+    snprintf(fmt, sizeof(fmt), "/api/v1/services/%%s/actions/%s", action);
+
+    path = corral_service_path(fmt, name);
+    code = corral_http_request(&run->http, "POST", path, NULL, &answer);
+    free(path);
+
+    if (code != CORRAL_OK) {
+        corral_output_error("%s: %s", name, answer.error);
+
+    } else if (run->format == CORRAL_JSON) {
+        corral_output_json(answer.body, 1);
+
+    } else {
+        corral_output_note("%s: %s", name, done);
+    }
+
+    corral_http_free(&answer);
+
+    return code;
+}
+
+
+static corral_exit_e
+corral_service_act_many(corral_run_t *run, const char *action)
+{
+    char             path[64];
+    size_t           i;
+    json_t          *body, *items, *item, *labels;
+    const char      *name, *detail;
+    corral_exit_e    code;
+    corral_answer_t  answer;
+
+    body = json_object();
+
+    if (run->labels) {
+        labels = json_string(run->labels);
+        json_object_set_new(body, "labels", labels);
+
+    } else {
+        json_object_set_new(body, "all", json_true());
+    }
+
+    snprintf(path, sizeof(path), "/api/v1/services/actions/%s", action);
+
+    code = corral_http_request(&run->http, "POST", path, body, &answer);
+    json_decref(body);
+
+    if (code != CORRAL_OK) {
+        corral_refused(&answer, code);
+        corral_http_free(&answer);
+        return code;
+    }
+
+    if (run->format == CORRAL_JSON) {
+        corral_output_json(answer.body, 1);
+    }
+
+    items = json_object_get(answer.body, "items");
+
+    json_array_foreach(items, i, item) {
+        name = json_string_value(json_object_get(item, "name"));
+        detail = json_string_value(json_object_get(item, "detail"));
+
+        if (json_integer_value(json_object_get(item, "status")) >= 400) {
+            code = CORRAL_FAILED;
+            corral_output_error("%s: %s", name ? name : "?",
+                                detail ? detail : "failed");
+
+        } else {
+            corral_output_note("%s: %s", name ? name : "?", action);
+        }
+    }
+
+    corral_http_free(&answer);
+
+    return code;
+}
+
+
+/* asks a person; a program must say --yes */
+
+static int
+corral_service_sure(corral_run_t *run, const char *what)
+{
+    char  line[16];
+
+    if (run->yes || (strcmp(what, "stop") != 0 && strcmp(what, "restart") != 0
+                     && strcmp(what, "delete") != 0))
+    {
+        return 1;
+    }
+
+    if (!isatty(STDIN_FILENO)) {
+        corral_output_error("%s of several services needs --yes when nobody "
+                            "can be asked", what);
+        return 0;
+    }
+
+    fprintf(stderr, "%s %s? [y/N] ", what,
+            run->nargs ? "and forget these services"
+                       : (run->all ? "all services" : run->labels));
+
+    return fgets(line, sizeof(line), stdin) != NULL
+           && (line[0] == 'y' || line[0] == 'Y');
+}
+
+
+corral_exit_e
+corral_service_scale(corral_run_t *run)
+{
+    char            *path, *last;
+    long             n;
+    json_t          *body;
+    corral_exit_e    code;
+    corral_answer_t  answer;
+
+    n = strtol(run->args[1], &last, 10);
+
+    if (*last != '\0' || last == run->args[1] || n < 0) {
+        corral_output_error("\"%s\" is not a number of replicas",
+                            run->args[1]);
+        return CORRAL_USAGE;
+    }
+
+    body = json_pack("{s:I}", "replicas", (json_int_t) n);
+
+    path = corral_service_path("/api/v1/services/%s/scale", run->args[0]);
+    code = corral_http_request(&run->http, "PUT", path, body, &answer);
+    free(path);
+    json_decref(body);
+
+    if (code != CORRAL_OK) {
+        corral_refused(&answer, code);
+
+    } else if (run->format == CORRAL_JSON) {
+        corral_output_json(answer.body, 1);
+
+    } else {
+        corral_output_note("%s: %ld wanted", run->args[0], n);
+    }
+
+    corral_http_free(&answer);
+
+    if (code == CORRAL_OK && run->wait) {
+        return corral_service_wait_for(run, run->args[0]);
+    }
+
+    return code;
+}
+
+
+corral_exit_e
+corral_service_delete(corral_run_t *run)
+{
+    int              i;
+    char            *path;
+    corral_exit_e    code, worst;
+    corral_answer_t  answer;
+
+    if (!corral_service_sure(run, "delete")) {
+        return CORRAL_FAILED;
+    }
+
+    worst = CORRAL_OK;
+
+    for (i = 0; i < run->nargs; i++) {
+        path = corral_service_path("/api/v1/services/%s", run->args[i]);
+        code = corral_http_request(&run->http, "DELETE", path, NULL, &answer);
+        free(path);
+
+        if (code != CORRAL_OK) {
+            corral_output_error("%s: %s", run->args[i], answer.error);
+            worst = worst ? worst : code;
+
+        } else {
+            corral_output_note("%s: deleted", run->args[i]);
+        }
+
+        corral_http_free(&answer);
+    }
+
+    return worst;
+}
+
+
+corral_exit_e
+corral_service_wait(corral_run_t *run)
+{
+    int            i;
+    corral_exit_e  code;
+
+    for (i = 0; i < run->nargs; i++) {
+        code = corral_service_wait_for(run, run->args[i]);
+
+        if (code != CORRAL_OK) {
+            return code;
+        }
+    }
+
+    return CORRAL_OK;
+}
+
+
+static corral_exit_e
+corral_service_wait_for(corral_run_t *run, const char *name)
+{
+    int              done;
+    char            *path;
+    time_t           until;
+    const char      *why;
+    corral_exit_e    code;
+    corral_answer_t  answer;
+
+    until = time(NULL) + (run->wait ? strtol(run->wait, NULL, 10)
+                                    : CORRAL_SERVICE_WAIT);
+    path = corral_service_path("/api/v1/services/%s", name);
+
+    for ( ;; ) {
+        code = corral_http_request(&run->http, "GET", path, NULL, &answer);
+
+        if (code != CORRAL_OK) {
+            corral_output_error("%s: %s", name, answer.error);
+            break;
+        }
+
+        done = corral_service_settled(answer.body, &why);
+
+        if (done > 0) {
+            corral_output_note("%s: %s", name, why);
+            break;
+        }
+
+        if (done < 0) {
+            corral_output_error("%s: %s; \"corral explain %s\" says why",
+                                name, why, name);
+            code = CORRAL_UNHEALTHY;
+            break;
+        }
+
+        if (time(NULL) >= until) {
+            corral_output_error("%s: still %s; \"corral explain %s\" says "
+                                "why", name, why, name);
+            code = CORRAL_TIMEOUT;
+            break;
+        }
+
+        corral_http_free(&answer);
+        usleep(100000);
+    }
+
+    corral_http_free(&answer);
+    free(path);
+
+    return code;
+}
+
+
+/* 1: as wanted, 0: not yet, -1: it will not be */
+
+static int
+corral_service_settled(json_t *service, const char **why)
+{
+    json_int_t   ready, replicas;
+    const char  *status, *desired;
+
+    status = json_string_value(json_object_get(service, "status"));
+    desired = json_string_value(json_object_get(service, "desired"));
+    ready = json_integer_value(json_object_get(service, "ready"));
+    replicas = json_integer_value(json_object_get(service, "replicas"));
+
+    *why = status ? status : "unknown";
+
+    if (status == NULL || desired == NULL) {
+        return 0;
+    }
+
+    if (strcmp(desired, "stopped") == 0) {
+        return strcmp(status, "stopped") == 0;
+    }
+
+    if (strcmp(desired, "paused") == 0) {
+        return 1;
+    }
+
+    if (strcmp(status, "error") == 0) {
+        return -1;
+    }
+
+    return strcmp(status, "running") == 0 && ready >= replicas;
+}
+
+
+corral_exit_e
+corral_service_explain(corral_run_t *run)
+{
+    char            *path;
+    size_t           i;
+    json_t          *lines, *line;
+    corral_exit_e    code;
+    corral_answer_t  answer;
+
+    path = corral_service_path("/api/v1/explain/%s", run->args[0]);
+    code = corral_get(run, path, &answer);
+    free(path);
+
+    if (code == CORRAL_OK) {
+        lines = json_object_get(answer.body, "lines");
+
+        if (run->format == CORRAL_JSON || !json_is_array(lines)) {
+            corral_output_json(answer.body, 1);
+
+        } else {
+            json_array_foreach(lines, i, line) {
+                printf("%s\n", json_string_value(line));
+            }
+        }
+    }
+
+    corral_http_free(&answer);
+
+    return code;
+}
+
+
+/* fmt has one %s, for the percent-encoded name; to be freed */
+
+static char *
+corral_service_path(const char *fmt, const char *name)
+{
+    char    *escaped, *path;
+    size_t   size;
+
+    escaped = corral_http_escape(name);
+    size = strlen(fmt) + strlen(escaped) + 1;
+    path = malloc(size);
+
+    if (path == NULL) {
+        corral_output_error("out of memory");
+        exit(CORRAL_FAILED);
+    }
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    snprintf(path, size, fmt, escaped);
+#pragma GCC diagnostic pop
+
+    free(escaped);
+
+    return path;
+}

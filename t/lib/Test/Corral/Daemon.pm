@@ -9,6 +9,7 @@ use strict;
 
 use Cwd qw/abs_path/;
 use Exporter qw/import/;
+use File::Basename qw/dirname/;
 use File::Path qw/remove_tree/;
 use File::Temp qw/tempdir/;
 use HTTP::Tiny;
@@ -22,7 +23,7 @@ use Test::Corral::Shim qw/wait_for alive slurp descendants/;
 
 our @EXPORT = qw/wait_for alive slurp descendants/;
 
-my $root = abs_path($ENV{CORRAL_ROOT} // '..');
+my $root = abs_path($ENV{CORRAL_ROOT} // dirname(__FILE__) . '/../../../..');
 my $build = $ENV{CORRAL_BUILD} // "$root/build/" . ($ENV{KIND} // 'release');
 
 # An agent: HTTP on CORRAL_LISTEN.  What it does is in its path or command line.

@@ -16,6 +16,12 @@
 #define NGX_HTTP_CORRAL_ANSWER_BUFFER  16384
 
 
+typedef struct {
+    ngx_str_t    name;
+    ngx_uint_t   offset;                    /* in headers_out, 0: of the hop */
+} ngx_http_corral_answer_header_t;
+
+
 static ngx_int_t ngx_http_corral_answer_header(ngx_http_corral_handshake_t *h);
 static ngx_int_t ngx_http_corral_answer_known(ngx_http_corral_handshake_t *h,
     ngx_table_elt_t *e);
@@ -24,12 +30,39 @@ static ngx_int_t ngx_http_corral_answer_length(ngx_http_corral_handshake_t *h,
 static void ngx_http_corral_answer_event(ngx_event_t *ev);
 static void ngx_http_corral_answer_write(ngx_http_request_t *r);
 static void ngx_http_corral_answer_run(ngx_http_corral_handshake_t *h);
+static void ngx_http_corral_answer_wait(ngx_http_corral_handshake_t *h);
 static ngx_int_t ngx_http_corral_answer_output(ngx_http_corral_handshake_t *h);
 static ngx_int_t ngx_http_corral_answer_body(ngx_http_corral_handshake_t *h,
     ngx_chain_t **out);
 static ngx_chain_t *ngx_http_corral_answer_buf(ngx_http_corral_handshake_t *h,
     off_t size);
 static ngx_int_t ngx_http_corral_answer_read(ngx_http_corral_handshake_t *h);
+
+
+static ngx_http_corral_answer_header_t  ngx_http_corral_answer_headers[] = {
+    { ngx_string("connection"), 0 },
+    { ngx_string("keep-alive"), 0 },
+    { ngx_string("proxy-connection"), 0 },
+    { ngx_string("upgrade"), 0 },
+    { ngx_string("trailer"), 0 },
+    { ngx_string("server"), offsetof(ngx_http_headers_out_t, server) },
+    { ngx_string("date"), offsetof(ngx_http_headers_out_t, date) },
+    { ngx_string("content-encoding"),
+      offsetof(ngx_http_headers_out_t, content_encoding) },
+    { ngx_string("location"), offsetof(ngx_http_headers_out_t, location) },
+    { ngx_string("last-modified"),
+      offsetof(ngx_http_headers_out_t, last_modified) },
+    { ngx_string("accept-ranges"),
+      offsetof(ngx_http_headers_out_t, accept_ranges) },
+    { ngx_string("expires"), offsetof(ngx_http_headers_out_t, expires) },
+    { ngx_string("etag"), offsetof(ngx_http_headers_out_t, etag) },
+    { ngx_null_string, 0 }
+};
+
+
+#define ngx_http_corral_answer_is(e, s)                                       \
+    ((e)->key.len == sizeof(s) - 1                                            \
+     && ngx_strncmp((e)->lowcase_key, s, sizeof(s) - 1) == 0)
 
 
 void
@@ -127,36 +160,9 @@ static ngx_int_t
 ngx_http_corral_answer_known(ngx_http_corral_handshake_t *h,
     ngx_table_elt_t *e)
 {
-    ngx_uint_t            i;
-    ngx_table_elt_t      *out, **known;
-    ngx_http_request_t   *r;
-
-    static struct {
-        ngx_str_t    name;
-        ngx_uint_t   offset;                /* in headers_out, 0: hop */
-    } names[] = {
-        { ngx_string("connection"), 0 },
-        { ngx_string("keep-alive"), 0 },
-        { ngx_string("proxy-connection"), 0 },
-        { ngx_string("upgrade"), 0 },
-        { ngx_string("trailer"), 0 },
-        { ngx_string("server"), offsetof(ngx_http_headers_out_t, server) },
-        { ngx_string("date"), offsetof(ngx_http_headers_out_t, date) },
-        { ngx_string("content-encoding"),
-          offsetof(ngx_http_headers_out_t, content_encoding) },
-        { ngx_string("location"), offsetof(ngx_http_headers_out_t, location) },
-        { ngx_string("last-modified"),
-          offsetof(ngx_http_headers_out_t, last_modified) },
-        { ngx_string("accept-ranges"),
-          offsetof(ngx_http_headers_out_t, accept_ranges) },
-        { ngx_string("expires"), offsetof(ngx_http_headers_out_t, expires) },
-        { ngx_string("etag"), offsetof(ngx_http_headers_out_t, etag) },
-        { ngx_null_string, 0 }
-    };
-
-#define ngx_http_corral_answer_is(e, s)                                       \
-    ((e)->key.len == sizeof(s) - 1                                            \
-     && ngx_strncmp((e)->lowcase_key, s, sizeof(s) - 1) == 0)
+    ngx_table_elt_t                  *out, **known;
+    ngx_http_request_t               *r;
+    ngx_http_corral_answer_header_t  *hh;
 
     r = h->request;
     known = NULL;
@@ -178,21 +184,19 @@ ngx_http_corral_answer_known(ngx_http_corral_handshake_t *h,
         return NGX_OK;
     }
 
-    for (i = 0; names[i].name.len; i++) {
+    for (hh = ngx_http_corral_answer_headers; hh->name.len; hh++) {
 
-        if (e->key.len != names[i].name.len
-            || ngx_strncmp(e->lowcase_key, names[i].name.data, e->key.len)
-               != 0)
+        if (e->key.len != hh->name.len
+            || ngx_strncmp(e->lowcase_key, hh->name.data, e->key.len) != 0)
         {
             continue;
         }
 
-        if (names[i].offset == 0) {
+        if (hh->offset == 0) {
             return NGX_OK;
         }
 
-        known = (ngx_table_elt_t **) ((char *) &r->headers_out
-                                      + names[i].offset);
+        known = (ngx_table_elt_t **) ((char *) &r->headers_out + hh->offset);
         break;
     }
 
@@ -284,14 +288,10 @@ ngx_http_corral_answer_write(ngx_http_request_t *r)
 static void
 ngx_http_corral_answer_run(ngx_http_corral_handshake_t *h)
 {
-    ngx_int_t                  rc;
-    ngx_connection_t          *c, *client;
-    ngx_http_request_t        *r;
-    ngx_http_core_loc_conf_t  *clcf;
+    ngx_int_t            rc;
+    ngx_http_request_t  *r;
 
     r = h->request;
-    client = r->connection;
-    c = r->upstream->peer.connection;
 
     for ( ;; ) {
         rc = ngx_http_corral_answer_output(h);
@@ -325,7 +325,22 @@ ngx_http_corral_answer_run(ngx_http_corral_handshake_t *h)
         }
     }
 
-    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+    ngx_http_corral_answer_wait(h);
+}
+
+
+/* for the client to take more, or for the agent to send more */
+
+static void
+ngx_http_corral_answer_wait(ngx_http_corral_handshake_t *h)
+{
+    ngx_connection_t          *c, *client;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    client = h->request->connection;
+    c = h->request->upstream->peer.connection;
+
+    clcf = ngx_http_get_module_loc_conf(h->request, ngx_http_core_module);
 
     if (h->busy) {
 

@@ -11,9 +11,10 @@
  */
 
 
+#include "ngx_http_corral.h"
+
 #include <jansson.h>
 
-#include "ngx_http_corral.h"
 #include "ngx_http_corral_command.h"
 #include "ngx_http_corral_key.h"
 #include "ngx_http_corral_publish.h"

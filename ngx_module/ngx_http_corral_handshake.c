@@ -29,6 +29,9 @@ static ngx_int_t ngx_http_corral_handshake_create(ngx_http_request_t *r,
 static ngx_int_t ngx_http_corral_handshake_protocol(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx);
 static void ngx_http_corral_handshake_terms(ngx_http_corral_handshake_t *h);
+static ngx_int_t ngx_http_corral_handshake_begin(
+    ngx_http_corral_handshake_t *h);
+static void ngx_http_corral_handshake_none(ngx_http_corral_handshake_t *h);
 static void ngx_http_corral_handshake_connect(ngx_http_corral_handshake_t *h);
 static void ngx_http_corral_handshake_next(ngx_http_corral_handshake_t *h,
     ngx_uint_t type, ngx_uint_t hard);
@@ -39,6 +42,7 @@ static void ngx_http_corral_handshake_send(ngx_http_corral_handshake_t *h);
 static ngx_err_t ngx_http_corral_handshake_connected(ngx_connection_t *c);
 static void ngx_http_corral_handshake_read(ngx_http_corral_handshake_t *h);
 static void ngx_http_corral_handshake_judge(ngx_http_corral_handshake_t *h);
+static ngx_uint_t ngx_http_corral_handshake_bits(ngx_uint_t status);
 static ngx_int_t ngx_http_corral_handshake_reserve(
     ngx_http_corral_handshake_t *h);
 static void ngx_http_corral_handshake_upgrade(ngx_http_corral_handshake_t *h);
@@ -211,29 +215,19 @@ ngx_http_corral_handshake_terms(ngx_http_corral_handshake_t *h)
 }
 
 
-/* connects to the next instance; a failure ends in handshake_next() */
+/* a new try: its row in upstream_states, and nothing left of the last one */
 
-static void
-ngx_http_corral_handshake_connect(ngx_http_corral_handshake_t *h)
+static ngx_int_t
+ngx_http_corral_handshake_begin(ngx_http_corral_handshake_t *h)
 {
-    ngx_int_t                   rc;
-    ngx_str_t                  *name;
-    ngx_connection_t           *c;
     ngx_http_request_t         *r;
-    ngx_http_upstream_t        *u;
     ngx_http_upstream_state_t  *state;
 
     r = h->request;
-    u = r->upstream;
-
-    r->connection->log->action = "connecting to upstream";
 
     state = ngx_array_push(r->upstream_states);
-    name = ngx_palloc(r->pool, sizeof(ngx_str_t));
-
-    if (state == NULL || name == NULL) {
-        ngx_http_corral_handshake_finalize(h, NGX_HTTP_INTERNAL_SERVER_ERROR);
-        return;
+    if (state == NULL) {
+        return NGX_ERROR;
     }
 
     ngx_memzero(state, sizeof(ngx_http_upstream_state_t));
@@ -242,18 +236,69 @@ ngx_http_corral_handshake_connect(ngx_http_corral_handshake_t *h)
     state->connect_time = (ngx_msec_t) -1;
     state->header_time = (ngx_msec_t) -1;
 
-    u->state = state;
-    u->start_time = ngx_current_msec;
+    r->state = 0;
+    r->upstream->state = state;
+    r->upstream->start_time = ngx_current_msec;
 
     h->tries--;
     h->connected = 0;
     h->status_done = 0;
     h->passed = 0;
-    r->state = 0;
-    ngx_memzero(&h->status, sizeof(ngx_http_status_t));
     h->out->pos = h->out->start;
     h->in->pos = h->in->start;
     h->in->last = h->in->start;
+
+    ngx_memzero(&h->status, sizeof(ngx_http_status_t));
+
+    return NGX_OK;
+}
+
+
+/* there is no instance for this try */
+
+static void
+ngx_http_corral_handshake_none(ngx_http_corral_handshake_t *h)
+{
+    ngx_http_request_t  *r;
+
+    r = h->request;
+    h->tries = 0;
+
+    if (h->failed) {
+        r->upstream_states->nelts--;        /* it was none */
+        r->upstream->state = NULL;
+
+    } else {
+        r->upstream->state->response_time = 0;
+        r->upstream->state->status = NGX_HTTP_SERVICE_UNAVAILABLE;
+    }
+
+    ngx_http_corral_handshake_failed(h);
+}
+
+
+/* connects to the next instance; a failure ends in handshake_next() */
+
+static void
+ngx_http_corral_handshake_connect(ngx_http_corral_handshake_t *h)
+{
+    ngx_int_t             rc;
+    ngx_str_t            *name;
+    ngx_connection_t     *c;
+    ngx_http_request_t   *r;
+    ngx_http_upstream_t  *u;
+
+    r = h->request;
+    u = r->upstream;
+
+    r->connection->log->action = "connecting to upstream";
+
+    name = ngx_palloc(r->pool, sizeof(ngx_str_t));
+
+    if (name == NULL || ngx_http_corral_handshake_begin(h) != NGX_OK) {
+        ngx_http_corral_handshake_finalize(h, NGX_HTTP_INTERNAL_SERVER_ERROR);
+        return;
+    }
 
     rc = ngx_event_connect_peer(&u->peer);
 
@@ -263,25 +308,14 @@ ngx_http_corral_handshake_connect(ngx_http_corral_handshake_t *h)
     }
 
     if (rc == NGX_BUSY) {
-        h->tries = 0;
-
-        if (h->failed) {
-            r->upstream_states->nelts--;    /* no try */
-            u->state = NULL;
-
-        } else {
-            state->response_time = 0;
-            state->status = NGX_HTTP_SERVICE_UNAVAILABLE;
-        }
-
-        ngx_http_corral_handshake_failed(h);
+        ngx_http_corral_handshake_none(h);
         return;
     }
 
     /* what peer.name points to is the balancer's, and changes with each try */
 
     *name = *u->peer.name;
-    state->peer = name;
+    u->state->peer = name;
 
     if (rc == NGX_DECLINED) {
         ngx_http_corral_handshake_next(h, NGX_HTTP_CORRAL_NEXT_ERROR, 1);
@@ -573,7 +607,6 @@ static void
 ngx_http_corral_handshake_read(ngx_http_corral_handshake_t *h)
 {
     ssize_t            n;
-    ngx_int_t          rc;
     ngx_connection_t  *c;
 
     c = h->request->upstream->peer.connection;
@@ -619,26 +652,25 @@ ngx_http_corral_handshake_read(ngx_http_corral_handshake_t *h)
         h->request->upstream->state->bytes_received += n;
         h->in->last += n;
 
-        rc = ngx_http_corral_handshake_parse(h);
+        switch (ngx_http_corral_handshake_parse(h)) {
 
-        if (rc == NGX_AGAIN) {
+        case NGX_AGAIN:
             continue;
-        }
 
-        if (rc == NGX_ERROR) {
+        case NGX_OK:
+            ngx_http_corral_handshake_judge(h);
+            return;
+
+        case NGX_DECLINED:
+            ngx_http_corral_handshake_next(h,
+                                       NGX_HTTP_CORRAL_NEXT_INVALID_HEADER, 0);
+            return;
+
+        default: /* NGX_ERROR */
             ngx_http_corral_handshake_finalize(h,
                                                NGX_HTTP_INTERNAL_SERVER_ERROR);
             return;
         }
-
-        if (rc == NGX_DECLINED) {
-            ngx_http_corral_handshake_next(h,
-                                       NGX_HTTP_CORRAL_NEXT_INVALID_HEADER, 0);
-            return;
-        }
-
-        ngx_http_corral_handshake_judge(h);
-        return;
     }
 }
 
@@ -648,7 +680,7 @@ ngx_http_corral_handshake_read(ngx_http_corral_handshake_t *h)
 static void
 ngx_http_corral_handshake_judge(ngx_http_corral_handshake_t *h)
 {
-    ngx_uint_t           bit, status;
+    ngx_uint_t           status;
     ngx_connection_t    *c;
     ngx_http_request_t  *r;
 
@@ -669,34 +701,10 @@ ngx_http_corral_handshake_judge(ngx_http_corral_handshake_t *h)
         return;
     }
 
-    bit = status >= 500 ? NGX_HTTP_CORRAL_NEXT_HTTP_5XX : 0;
-
-    switch (status) {
-    case NGX_HTTP_TOO_MANY_REQUESTS:
-        bit = NGX_HTTP_CORRAL_NEXT_HTTP_429;
-        break;
-
-    case NGX_HTTP_INTERNAL_SERVER_ERROR:
-        bit |= NGX_HTTP_CORRAL_NEXT_HTTP_500;
-        break;
-
-    case NGX_HTTP_BAD_GATEWAY:
-        bit |= NGX_HTTP_CORRAL_NEXT_HTTP_502;
-        break;
-
-    case NGX_HTTP_SERVICE_UNAVAILABLE:
-        bit |= NGX_HTTP_CORRAL_NEXT_HTTP_503;
-        break;
-
-    case NGX_HTTP_GATEWAY_TIME_OUT:
-        bit |= NGX_HTTP_CORRAL_NEXT_HTTP_504;
-        break;
-    }
-
     ngx_http_corral_upstream_report(r, h->ctx, status < 500, 0);
 
     if (h->tries > 0
-        && (h->conf->next_upstream & bit)
+        && (h->conf->next_upstream & ngx_http_corral_handshake_bits(status))
         && ngx_http_corral_handshake_reserve(h) == NGX_OK)
     {
         h->failed = NGX_HTTP_BAD_GATEWAY;
@@ -707,6 +715,34 @@ ngx_http_corral_handshake_judge(ngx_http_corral_handshake_t *h)
     }
 
     ngx_http_corral_answer_start(h);
+}
+
+
+/* which words of corral_next_upstream name an answer with this status */
+
+static ngx_uint_t
+ngx_http_corral_handshake_bits(ngx_uint_t status)
+{
+    switch (status) {
+
+    case NGX_HTTP_TOO_MANY_REQUESTS:
+        return NGX_HTTP_CORRAL_NEXT_HTTP_429;
+
+    case NGX_HTTP_INTERNAL_SERVER_ERROR:
+        return NGX_HTTP_CORRAL_NEXT_HTTP_5XX|NGX_HTTP_CORRAL_NEXT_HTTP_500;
+
+    case NGX_HTTP_BAD_GATEWAY:
+        return NGX_HTTP_CORRAL_NEXT_HTTP_5XX|NGX_HTTP_CORRAL_NEXT_HTTP_502;
+
+    case NGX_HTTP_SERVICE_UNAVAILABLE:
+        return NGX_HTTP_CORRAL_NEXT_HTTP_5XX|NGX_HTTP_CORRAL_NEXT_HTTP_503;
+
+    case NGX_HTTP_GATEWAY_TIME_OUT:
+        return NGX_HTTP_CORRAL_NEXT_HTTP_5XX|NGX_HTTP_CORRAL_NEXT_HTTP_504;
+
+    default:
+        return status >= 500 ? NGX_HTTP_CORRAL_NEXT_HTTP_5XX : 0;
+    }
 }
 
 

@@ -16,6 +16,7 @@ static void ngx_http_corral_relay_owe(ngx_http_corral_pair_t *p, ngx_uint_t i,
     ngx_uint_t code);
 static ngx_uint_t ngx_http_corral_relay_boundary(ngx_http_corral_pair_t *p,
     ngx_uint_t i);
+static void ngx_http_corral_relay_lingered(ngx_http_corral_pair_t *p);
 static void ngx_http_corral_relay_linger(ngx_http_corral_pair_t *p);
 static void ngx_http_corral_relay_fin(ngx_http_corral_side_t *s);
 
@@ -360,34 +361,11 @@ ngx_http_corral_relay_settle(ngx_http_corral_pair_t *p)
 void
 ngx_http_corral_relay_expire(ngx_http_corral_pair_t *p)
 {
-    ngx_uint_t               i, progress, queued;
+    ngx_uint_t               i;
     ngx_http_corral_side_t  *s;
 
     if (p->lingering) {
-        progress = 0;
-
-        for (i = 0; i < 2; i++) {
-            s = &p->sides[i];
-
-            if (s->mute && !s->eof) {
-
-                /* its last words had their time: the other one is told */
-
-                ngx_http_corral_relay_ended(p, i, 1);
-                progress = 1;
-
-            } else if (!s->eof) {
-                progress |= ngx_http_corral_relay_time_progress(s, &queued);
-            }
-        }
-
-        if (progress && !p->hurry) {
-            ngx_http_corral_relay_time_limit(p, NGX_HTTP_CORRAL_RELAY_LINGER);
-
-        } else {
-            p->ended = 1;
-        }
-
+        ngx_http_corral_relay_lingered(p);
         return;
     }
 
@@ -402,21 +380,18 @@ ngx_http_corral_relay_expire(ngx_http_corral_pair_t *p)
         return;
     }
 
-    if (!p->own) {
+    for (i = 0; i < 2; i++) {
+        s = &p->sides[i];
 
-        /* one side has said Close, the other one goes on: let it */
+        /* the other side has said Close, this one goes on: let it */
 
-        for (i = 0; i < 2; i++) {
-            s = &p->sides[i];
-
-            if (!s->said
-                && (uint32_t) ngx_current_msec - s->heard
-                   < (uint32_t) p->shared->terms.close_timeout)
-            {
-                ngx_http_corral_relay_time_limit(p,
+        if (!p->own && !s->said
+            && ngx_http_corral_relay_now() - s->heard
+               < (uint32_t) p->shared->terms.close_timeout)
+        {
+            ngx_http_corral_relay_time_limit(p,
                                              p->shared->terms.close_timeout);
-                return;
-            }
+            return;
         }
     }
 
@@ -429,6 +404,44 @@ ngx_http_corral_relay_expire(ngx_http_corral_pair_t *p)
     }
 
     ngx_http_corral_relay_linger(p);
+}
+
+
+/* the end has come, unless somebody still takes what was sent to it */
+
+static void
+ngx_http_corral_relay_lingered(ngx_http_corral_pair_t *p)
+{
+    ngx_uint_t               i, progress, queued;
+    ngx_http_corral_side_t  *s;
+
+    progress = 0;
+
+    for (i = 0; i < 2; i++) {
+        s = &p->sides[i];
+
+        if (s->eof) {
+            continue;
+        }
+
+        if (s->mute) {
+
+            /* its last words had their time: the other one is told */
+
+            ngx_http_corral_relay_ended(p, i, 1);
+            progress = 1;
+
+        } else {
+            progress |= ngx_http_corral_relay_time_progress(s, &queued);
+        }
+    }
+
+    if (progress && !p->hurry) {
+        ngx_http_corral_relay_time_limit(p, NGX_HTTP_CORRAL_RELAY_LINGER);
+
+    } else {
+        p->ended = 1;
+    }
 }
 
 

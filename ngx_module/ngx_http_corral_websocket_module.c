@@ -35,6 +35,8 @@ static ngx_int_t ngx_http_corral_websocket_refuse(ngx_http_request_t *r);
 static ngx_int_t ngx_http_corral_websocket_version(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_corral_websocket_key_ok(ngx_str_t *key);
 
+static uint64_t ngx_http_corral_websocket_value(
+    ngx_http_corral_websocket_t *ws, uintptr_t which);
 static ngx_int_t ngx_http_corral_websocket_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 
@@ -365,6 +367,36 @@ ngx_http_corral_websocket_key_ok(ngx_str_t *key)
 }
 
 
+static uint64_t
+ngx_http_corral_websocket_value(ngx_http_corral_websocket_t *ws,
+    uintptr_t which)
+{
+    switch (which) {
+
+    case NGX_HTTP_CORRAL_WEBSOCKET_CLOSE_CODE:
+        return ws->close_code;
+
+    case NGX_HTTP_CORRAL_WEBSOCKET_CLOSE_SENT:
+        return ws->close_sent;
+
+    case NGX_HTTP_CORRAL_WEBSOCKET_MESSAGES_RECEIVED:
+        return ws->messages_received;
+
+    case NGX_HTTP_CORRAL_WEBSOCKET_MESSAGES_SENT:
+        return ws->messages_sent;
+
+    case NGX_HTTP_CORRAL_WEBSOCKET_BYTES_RECEIVED:
+        return ws->bytes_received;
+
+    case NGX_HTTP_CORRAL_WEBSOCKET_BYTES_SENT:
+        return ws->bytes_sent;
+
+    default: /* NGX_HTTP_CORRAL_WEBSOCKET_ID */
+        return ws->id;
+    }
+}
+
+
 static ngx_int_t
 ngx_http_corral_websocket_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
@@ -382,36 +414,7 @@ ngx_http_corral_websocket_variable(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    switch (data) {
-
-    case NGX_HTTP_CORRAL_WEBSOCKET_CLOSE_CODE:
-        n = ws->close_code;
-        break;
-
-    case NGX_HTTP_CORRAL_WEBSOCKET_CLOSE_SENT:
-        n = ws->close_sent;
-        break;
-
-    case NGX_HTTP_CORRAL_WEBSOCKET_MESSAGES_RECEIVED:
-        n = ws->messages_received;
-        break;
-
-    case NGX_HTTP_CORRAL_WEBSOCKET_MESSAGES_SENT:
-        n = ws->messages_sent;
-        break;
-
-    case NGX_HTTP_CORRAL_WEBSOCKET_BYTES_RECEIVED:
-        n = ws->bytes_received;
-        break;
-
-    case NGX_HTTP_CORRAL_WEBSOCKET_BYTES_SENT:
-        n = ws->bytes_sent;
-        break;
-
-    default: /* NGX_HTTP_CORRAL_WEBSOCKET_ID */
-        n = ws->id;
-        break;
-    }
+    n = ngx_http_corral_websocket_value(ws, data);
 
     p = ngx_pnalloc(r->pool, NGX_INT64_LEN);
     if (p == NULL) {

@@ -238,8 +238,13 @@ EOF
 
 
 static const corral_command_t  corral_commands[] = {
-    { "planted here", "a text of the command", "--planted" },
+    { "planted here", "a text of the command" },
     { "known", "a text" }
+};
+
+
+static const corral_option_t  corral_options[] = {
+    { "planted", 0, "VALUE", 0, "a text of the option" }
 };
 EOF
         ': command "corral planted here" is not in docs/cli.md',

@@ -125,9 +125,10 @@ is($theirs->start(['sleep', '1000']), 0, 'and one of another node');
 $_->disconnect() for $ours, $theirs;
 $d->start();
 ok(wait_for(sub { !alive($ours->pid) }, 12), 'ours is ended');
+ok(wait_for(sub { $d->log()
+    =~ /is of cluster "test", node "n2": it is left alone/ }, 12),
+    'the log says so');
 ok(alive($theirs->pid), 'the other is left alone');
-like($d->log(), qr/is of cluster "test", node "n2": it is left alone/,
-    'and the log says so');
 $theirs->connect()->say('kill');
 $theirs->wait_message('gone', 5);
 $theirs->say('ack');

@@ -3,15 +3,18 @@
  * Answers without an end: each client has a bounded buffer and is suspended
  * while it is empty.
  *
- * libmicrohttpd does not see a suspended client leave, so something is written
- * to each of them every ten seconds.  A client that does not take what is
+ * libmicrohttpd does not see a suspended client leave, so its socket is looked
+ * at once a second, and something is written to it every ten: what stands
+ * between us may not tell of the end.  A client that does not take what is
  * written is not waited for: its stream ends when the buffer is full, and it
  * comes back with the id of the last event it has seen.
  */
 
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "../base/clock.h"
 #include "../base/log.h"
@@ -55,6 +58,7 @@ static ssize_t corrald_stream_read(void *cls, uint64_t pos, char *buf,
     size_t max);
 static void corrald_stream_free(void *cls);
 static void corrald_stream_wake(corrald_stream_t *s);
+static int corrald_stream_left(const corrald_stream_t *s);
 static void corrald_stream_ticked(void *data);
 
 
@@ -325,9 +329,33 @@ corrald_stream_ticked(void *data)
     for (s = corrald_stream_first; s; s = next) {
         next = s->next;
 
-        if (now - s->written >= CORRALD_STREAM_HEARTBEAT) {
+        if (s->suspended && corrald_stream_left(s)) {
+            corrald_stream_end(s);
+
+        } else if (now - s->written >= CORRALD_STREAM_HEARTBEAT) {
             (void) corrald_stream_write(s, beats[s->type],
                                         strlen(beats[s->type]));
         }
     }
+}
+
+
+/* Whether the client has closed: it has nothing to say, so a look is enough. */
+
+static int
+corrald_stream_left(const corrald_stream_t *s)
+{
+    char                              byte;
+    ssize_t                           n;
+    const union MHD_ConnectionInfo   *info;
+
+    info = MHD_get_connection_info(s->conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+
+    if (info == NULL) {
+        return 0;
+    }
+
+    n = recv(info->connect_fd, &byte, 1, MSG_PEEK|MSG_DONTWAIT);
+
+    return n == 0 || (n == -1 && errno != EAGAIN && errno != EINTR);
 }

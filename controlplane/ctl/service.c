@@ -464,6 +464,17 @@ corral_service_act_many(corral_run_t *run, const char *action)
         }
     }
 
+    for (i = 0; run->wait && code == CORRAL_OK && i < json_array_size(items);
+         i++)
+    {
+        item = json_array_get(items, i);
+        name = json_string_value(json_object_get(item, "name"));
+
+        if (name) {
+            code = corral_service_wait_for(run, name);
+        }
+    }
+
     corral_http_free(&answer);
 
     return code;

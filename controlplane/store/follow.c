@@ -62,7 +62,7 @@ typedef struct {
 
 typedef struct {
     int              term;
-    json_t          *ids[2];         /* sets of ids, by kind */
+    json_t          *ids[2];         /* by kind: id to revision */
     int64_t          revision;       /* the highest of the batch */
 } corrald_follow_batch_t;
 
@@ -684,7 +684,8 @@ corrald_follow_changes(const redisReply *entries,
         known = corrald_cache_get(kind, id);
 
         if (known == NULL || known->entry.revision < revision) {
-            json_object_set_new(batch->ids[kind], id, json_true());
+            json_object_set_new(batch->ids[kind], id,
+                                json_integer(revision));
         }
     }
 
@@ -806,9 +807,14 @@ corrald_follow_fetched(const redisReply *reply, const char *err, void *data)
             text = reply->element[i];
             revision = corrald_reply_int(reply->element[i + 1]);
 
+            /* what was read is at least as new as the entry that told of it */
+
+            if (revision < json_integer_value(value)) {
+                revision = json_integer_value(value);
+            }
+
             if (text->type == REDIS_REPLY_STRING) {
-                corrald_cache_put(kind, id, text->str, text->len,
-                                  revision > 0 ? revision : 1,
+                corrald_cache_put(kind, id, text->str, text->len, revision,
                                   corrald_reply_str(reply->element[i + 2]));
 
             } else {

@@ -4,18 +4,14 @@ and the options and returns (rows, verdicts).
 A row is one proxy's figure with all its samples; a verdict is one target.
 """
 
-import os
+import json
 import statistics
 import subprocess
 import time
 
 from figures import Row, Verdict
 from rig import (Counter, Failure, Registry, Turns, handshake, private_kb,
-                 program, status, wait_for, callgrind_total)
-
-
-def say(text):
-    print(f'  {text}', flush=True)
+                 program, wait_for, callgrind_total)
 
 
 def peers(rig, agent):
@@ -181,20 +177,21 @@ def case_lastwords(rig, opt):
 
 # Handshakes
 
+def handshake_cpu(rig, opt, p, **more):
+    got = rig.run_load('rate', p, connections=20, seconds=opt.seconds, **more)
+    if got['done'] == 0:
+        raise Failure(f'{p.name}: no handshake in {opt.seconds} s')
+    return got['cpu'] / got['done'] * 1e6
+
+
 def case_handshake(rig, opt):
     agent = rig.agent()
     proxies = [rig.stock(agent), rig.haproxy(agent), rig.corral(agent)]
     rows, verdicts = [], []
 
     for way, more in (('close', {}), ('fin', {'fin': True})):
-        def measure(p):
-            got = rig.run_load('rate', p, connections=20, seconds=opt.seconds,
-                               **more)
-            if got['done'] == 0:
-                raise Failure(f'{p.name}: no handshake in {opt.seconds} s')
-            return got['cpu'] / got['done'] * 1e6
-
-        samples = interleave(proxies, opt.rounds, measure)
+        samples = interleave(proxies, opt.rounds, lambda p: handshake_cpu(
+            rig, opt, p, **more))
         rows += [Row(f'handshake-{way}', p.name, 'us of CPU a connection',
                      samples[p.name]) for p in proxies]
         text = {'close': 'connect, 101, Close, end',
@@ -291,19 +288,21 @@ def case_pick(rig, opt):
                 'among 10,000, of one among 10', [many / few], 2.0, 'x'))
 
     agent = rig.agent()
-    figures = {}
+    proxies = []
     for n in (10, 10000):
-        docs = [Registry.service('echo')] + [
-            Registry.instance(k, 'echo', agent) for k in range(n)]
-        figures[n] = rig.instructions(
-            lambda **w: rig.corral(docs=docs, redis=False, **w),
-            lambda p, k: rig.run_load('rate', p, connections=10, count=k),
-            300)
-    rows.append(Row('pick', 'whole handshake', 'instructions among 10,000',
-                    [figures[10000]], among_10=figures[10]))
+        proxies.append(rig.corral(docs=[Registry.service('echo')] + [
+            Registry.instance(k, 'echo', agent) for k in range(n)]))
+        proxies[-1].name = f'handshake among {n}'
+
+    samples = interleave(proxies, opt.rounds, lambda p: handshake_cpu(
+        rig, opt, p))
+    names = [p.name for p in proxies]
+    for p in proxies:
+        rows.append(Row('pick', p.name, 'us of CPU', samples[p.name]))
+        rig.stop(p)
     verdicts.append(Verdict('pick-handshake', 'a handshake among 10,000, of '
-                            'one among 10', [figures[10000] / figures[10]],
-                            2.0, 'x'))
+                            'one among 10', ratios(samples, names[1],
+                                                   names[0]), 2.0, 'x'))
     return rows, verdicts
 
 
@@ -343,7 +342,7 @@ def case_stall(rig, opt):
             record = turns.read(p.pid)
             got[what].append(record['cpu_ms'])
             walls[what].append(record['wall_ms'])
-            seen[what].append(parse(out)['max_us'] / 1000)
+            seen[what].append(json.loads(out)['max_us'] / 1000)
             if what == 'load':
                 over.append(record['over_1ms'])
         rig.stop(p)
@@ -365,11 +364,6 @@ def case_stall(rig, opt):
 def registry_of(registry):
     leases = registry.leases()
     return int(leases[0].get('instances', 0)) if leases else 0
-
-
-def parse(out):
-    import json
-    return json.loads(out)
 
 
 CASES = {

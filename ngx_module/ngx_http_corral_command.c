@@ -13,6 +13,9 @@
 
 #include "ngx_http_corral.h"
 
+#include <ngx_config.h>
+#include <ngx_core.h>
+
 #include <jansson.h>
 
 #include "ngx_http_corral_command.h"

@@ -204,6 +204,7 @@ void
 ngx_http_corral_publish_beat(void)
 {
     ngx_str_t                   argv[3];
+    ngx_uint_t                  n;
     ngx_http_corral_publish_t  *publish;
 
     publish = &ngx_http_corral_publish;
@@ -223,7 +224,10 @@ ngx_http_corral_publish_beat(void)
     ngx_http_corral_publish_expire(&publish->connections,
                                    ngx_http_corral_publish_expired);
 
-    publish->budget = ngx_max(publish->budget, NGX_HTTP_CORRAL_PUBLISH_BEAT);
+    /* a busy connection has changed again at once: it is told once a beat */
+
+    n = ngx_min(ngx_http_corral_relay_count(), NGX_HTTP_CORRAL_PUBLISH_BEAT);
+    publish->budget = ngx_max(publish->budget, n);
 
     ngx_post_event(&publish->work, &ngx_posted_next_events);
 }

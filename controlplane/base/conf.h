@@ -103,6 +103,8 @@
       "{python} -m myagent.cli.server server {path} --host {host} "           \
       "--port {port}",                                                        \
       "how an agent_factory_path is run; blanks separate arguments")          \
+    X(cgroup, enumerate, start, 0, 0, "auto off", "auto",                     \
+      "a cgroup v2 for each instance, where that is possible")                \
     X(log_keep, duration, reload, 0, 31536000000, "", "7d",                   \
       "how long logs of removed instances are kept")                          \
     X(log_keep_instances, integer, reload, 0, 10000, "", "20",                \

@@ -33,6 +33,7 @@
 #include "../base/file.h"
 #include "../base/wire.h"
 #include "../model/doc.h"
+#include "cgroup.h"
 #include "describe.h"
 #include "environ.h"
 #include "signals.h"
@@ -95,6 +96,8 @@ static int corrald_describe_program(corrald_describe_t *d, const char *arg,
 static int corrald_describe_allowed(corrald_describe_t *d, const char *path);
 static char *corrald_describe_expand(const char *text,
     const corrald_describe_words_t *w);
+static int corrald_describe_limits(corrald_describe_t *d,
+    corrald_wire_t *wire);
 static int corrald_describe_dirs(corrald_describe_t *d,
     const corrald_describe_user_t *u, const char *cwd);
 static int corrald_describe_dir(corrald_describe_t *d, const char *path,
@@ -240,6 +243,10 @@ corrald_describe(corrald_describe_t *d)
 
     if (rc == 0) {
         rc = corrald_describe_dirs(d, &user, cwd);
+    }
+
+    if (rc == 0) {
+        rc = corrald_describe_limits(d, &wire);
     }
 
     if (rc != 0) {
@@ -950,6 +957,64 @@ corrald_describe_expand(const char *text, const corrald_describe_words_t *w)
     out[len] = '\0';
 
     return out;
+}
+
+
+/* A cgroup where there are any, and rlimits for what it does not limit. */
+
+static int
+corrald_describe_limits(corrald_describe_t *d, corrald_wire_t *wire)
+{
+    char                      name[256], path[1200], text[64];
+    unsigned                  has;
+    corrald_cgroup_limits_t   limits;
+
+    limits.memory = corrald_doc_int(d->service, "memory_limit_mb") * 1048576;
+    limits.cpu = corrald_doc_int(d->service, "cpu_limit_percent");
+    limits.pids = corrald_doc_int(d->service, "process_limit");
+    has = 0;
+
+    /* a probe is no part of what is limited, but has the same rlimits */
+
+    if (!d->probe) {
+        (void) snprintf(name, sizeof(name), "%s.%s.%s", d->cluster, d->node,
+                        d->instance_id);
+
+        if (corrald_cgroup_make(name, &limits, path, sizeof(path), d->err,
+                                sizeof(d->err))
+            != 0)
+        {
+            d->reason = "spawn_failed";
+            return -1;
+        }
+
+        if (path[0] != '\0') {
+            corrald_wire_add(wire, "cgroup", path);
+            has = corrald_cgroup_controllers();
+        }
+    }
+
+    if (limits.memory && !(has & CORRALD_CGROUP_MEMORY)) {
+        (void) snprintf(text, sizeof(text), "data:%lld:%lld",
+                        (long long) limits.memory, (long long) limits.memory);
+        corrald_wire_add(wire, "rlimit", text);
+    }
+
+    if (limits.pids && !(has & CORRALD_CGROUP_PIDS)) {
+        (void) snprintf(text, sizeof(text), "nproc:%lld:%lld",
+                        (long long) limits.pids, (long long) limits.pids);
+        corrald_wire_add(wire, "rlimit", text);
+    }
+
+    if (corrald_doc_is_set(d->service, "file_limit")) {
+        (void) snprintf(text, sizeof(text), "nofile:%lld:%lld",
+                        (long long) corrald_doc_int(d->service, "file_limit"),
+                        (long long) corrald_doc_int(d->service,
+                                                    "file_limit"));
+        corrald_wire_add(wire, "rlimit", text);
+    }
+
+    return 0;
 }
 
 

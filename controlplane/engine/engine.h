@@ -27,8 +27,10 @@ int corrald_engine_open(char *err, size_t size)
 void corrald_engine_close(void);
 
 /*
- * How agents are run here, for doctor and health: {shims, adopted, cgroup
- * (path or null), user (name or null), unprivileged, orphans}.  New reference.
+ * How agents are run here, for doctor and health: {cgroup (path or null),
+ * memory_limits, process_limits ("cgroup" or "rlimit"), cpu_limits ("cgroup"
+ * or "none"), shims, adopted, orphans (numbers), user (name or null),
+ * unprivileged}.  New reference.
  */
 
 json_t *corrald_engine_report(void);

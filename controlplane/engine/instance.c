@@ -20,6 +20,7 @@
 #include "../base/conf.h"
 #include "../base/crypt.h"
 #include "../base/log.h"
+#include "cgroup.h"
 #include "local.h"
 #include "paths.h"
 #include "ports.h"
@@ -865,6 +866,7 @@ corrald_instance_probed(corrald_probe_event_e event, const char *health,
 static void
 corrald_instance_delete(corrald_instance_t *in)
 {
+    char                        name[256];
     corrald_op_t                op;
     corrald_paths_t             paths;
     corrald_instance_ticket_t  *ticket;
@@ -895,6 +897,10 @@ corrald_instance_delete(corrald_instance_t *in)
     (void) rmdir(paths.dir);
     (void) rmdir(paths.cwd);
     (void) unlink(paths.lock);
+
+    (void) snprintf(name, sizeof(name), "%s.%s.%s", corrald_conf()->cluster,
+                    corrald_conf()->node, in->id);
+    corrald_cgroup_remove(name);
 }
 
 

@@ -25,6 +25,7 @@
 #include "../base/crypt.h"
 #include "../base/log.h"
 #include "../base/map.h"
+#include "cgroup.h"
 #include "engine.h"
 #include "local.h"
 #include "paths.h"
@@ -101,6 +102,7 @@ corrald_engine_open(char *err, size_t size)
         return -1;
     }
 
+    corrald_cgroup_open();
     corrald_supervise_open = 1;
 
     if (corrald_store_watch(corrald_supervise_watch, NULL) != 0
@@ -175,6 +177,7 @@ corrald_engine_report(void)
     void                *value;
     size_t               shims, adopted;
     json_t              *report;
+    unsigned             has;
     const char          *key;
     corrald_instance_t  *in;
     corrald_map_iter_t   it;
@@ -191,7 +194,16 @@ corrald_engine_report(void)
         adopted += in->adopted;
     }
 
-    report = json_pack("{s:I, s:I, s:I, s:s?, s:b}",
+    has = corrald_cgroup_controllers();
+
+    report = json_pack("{s:s?, s:s, s:s, s:s, s:I, s:I, s:I, s:s?, s:b}",
+                       "cgroup", corrald_cgroup_base(),
+                       "memory_limits", has & CORRALD_CGROUP_MEMORY
+                                        ? "cgroup" : "rlimit",
+                       "cpu_limits", has & CORRALD_CGROUP_CPU ? "cgroup"
+                                                              : "none",
+                       "process_limits", has & CORRALD_CGROUP_PIDS
+                                         ? "cgroup" : "rlimit",
                        "shims", (json_int_t) shims,
                        "adopted", (json_int_t) adopted,
                        "orphans", (json_int_t) corrald_adopt_orphans(),

@@ -168,6 +168,14 @@
       "system user the agent runs as; default: corral-agent when root")       \
     X(group, string, user, CORRAL_P, 0, 32, "", "\"\"",                       \
       "system group; default: that of the user")                              \
+    X(memory_limit_mb, integer, user, CORRAL_M|CORRAL_N|CORRAL_P, 1,          \
+      16777216, "", "null", "of one instance: its cgroup, else RLIMIT_DATA")  \
+    X(cpu_limit_percent, integer, user, CORRAL_M|CORRAL_N|CORRAL_P, 1,        \
+      102400, "", "null", "of one processor; only with a cgroup")             \
+    X(process_limit, integer, user, CORRAL_N|CORRAL_P, 1, 4194304, "",        \
+      "null", "of one instance: its cgroup, else RLIMIT_NPROC, of the user")  \
+    X(file_limit, integer, user, CORRAL_N|CORRAL_P, 8, 1048576, "", "null",   \
+      "open files of one process: RLIMIT_NOFILE")                             \
     X(replicas, integer, scaler, 0, 0, 1000, "", "1",                         \
       "how many instances are wanted")                                        \
     X(desired, enumerate, schedule, CORRAL_G, 0, 0,                           \

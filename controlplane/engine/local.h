@@ -68,6 +68,7 @@ struct corrald_instance_s {
     corrald_service_t    *service;
     corrald_instance_t   *next;      /* of the service */
     uint32_t              serial;
+    int64_t               created;   /* ms since 1970 */
 
     /* the wish, set by supervise.c before each step */
 

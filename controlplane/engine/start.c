@@ -222,25 +222,13 @@ corrald_start_port(corrald_instance_t *in, const json_t *service,
 static int
 corrald_start_first(corrald_instance_t *in)
 {
-    int64_t                 mine, created;
-    corrald_instance_t     *other;
-    const corrald_entry_t  *entry;
-
-    entry = corrald_store_get(CORRALD_INSTANCE, in->id);
-    mine = entry ? corrald_doc_time(entry->doc, "created_at") : 0;
+    corrald_instance_t  *other;
 
     for (other = in->service->first; other != NULL; other = other->next) {
 
-        entry = corrald_store_get(CORRALD_INSTANCE, other->id);
-
-        if (other == in || entry == NULL) {
-            continue;
-        }
-
-        created = corrald_doc_time(entry->doc, "created_at");
-
-        if (created < mine
-            || (created == mine && strcmp(other->id, in->id) < 0))
+        if (other->created < in->created
+            || (other->created == in->created
+                && strcmp(other->id, in->id) < 0))
         {
             return 0;
         }

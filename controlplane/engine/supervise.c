@@ -633,21 +633,16 @@ corrald_supervise_input(corrald_replicas_instance_t *input, const json_t *doc)
 static int
 corrald_supervise_compare(const void *one, const void *two)
 {
-    int64_t                      ca, cb;
-    const corrald_entry_t       *ea, *eb;
-    corrald_instance_t *const   *a = one, *const *b = two;
+    const corrald_instance_t  *a, *b;
 
-    ea = corrald_store_get(CORRALD_INSTANCE, (*a)->id);
-    eb = corrald_store_get(CORRALD_INSTANCE, (*b)->id);
+    a = *(corrald_instance_t *const *) one;
+    b = *(corrald_instance_t *const *) two;
 
-    ca = ea ? corrald_doc_time(ea->doc, "created_at") : 0;
-    cb = eb ? corrald_doc_time(eb->doc, "created_at") : 0;
-
-    if (ca != cb) {
-        return (ca > cb) - (ca < cb);
+    if (a->created != b->created) {
+        return (a->created > b->created) - (a->created < b->created);
     }
 
-    return strcmp((*a)->id, (*b)->id);
+    return strcmp(a->id, b->id);
 }
 
 
@@ -842,6 +837,7 @@ corrald_supervise_add(const char *id, const json_t *doc)
 
     (void) snprintf(in->id, sizeof(in->id), "%s", id);
     in->serial = ++serial;
+    in->created = corrald_doc_time(doc, "created_at");
     in->service = s;
     in->want = CORRALD_WANT_RUN;
     in->why = "requested";

@@ -202,8 +202,15 @@ PROVE = CORRAL_ROOT=$(ROOT) CORRAL_KIND=$(KIND) CORRAL_BUILD=$(ROOT)/$(B) \
 
 ALL := $(if $(filter file,$(origin TESTS)),$(UNIT_BIN) $(FUZZ_BIN))
 
+# What failed runs once more, alone: a test that the load of its neighbours
+# upset is named in the output, one that fails twice is red.
+
+STATE = --statefile=$(ROOT)/$(B)/prove.state
+
 test: build $(ALL) ## all tests in one prove run [TESTS=t/x.t]
-	$(PROVE) -j$(JOBS) $(ALL) $(wildcard $(TESTS))
+	@rm -f $(B)/prove.state
+	$(PROVE) $(STATE) --state=save -j$(JOBS) $(ALL) $(wildcard $(TESTS)) || \
+	    { echo "once more, alone:"; $(PROVE) $(STATE) --state=failed; }
 
 unit: $(UNIT_BIN) $(FUZZ_BIN) ## the C unit tests and the fuzzers' known inputs
 	$(if $^,$(PROVE) -j$(JOBS) $^,@echo "no unit tests")

@@ -173,6 +173,7 @@ logs_test_fetch(void)
 {
     int                    i;
     char                  *big;
+    size_t                 len;
     corrald_logs_query_t   q;
 
     logs_write("a.1.log.2", "2026-11-20T10:00:00.000Z O one\n"
@@ -236,11 +237,11 @@ logs_test_fetch(void)
     /* many lines over many blocks, in one file */
 
     big = malloc(4000000);
-    big[0] = '\0';
+    len = 0;
 
     for (i = 0; i < 50000; i++) {
-        snprintf(big + (size_t) i * 42, 43,
-                 "2026-11-20T10:00:00.000Z O line %09d\n", i);
+        len += (size_t) snprintf(big + len, 4000000 - len,
+                                 "2026-11-20T10:00:00.000Z O line %09d\n", i);
     }
 
     logs_write("d.1.log", big, "w");

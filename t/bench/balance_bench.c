@@ -1,4 +1,4 @@
-/* links: ngx_module/corral_balance.c */
+/* links: ngx_module/corral_balance.c ngx_module/corral_balance_build.c */
 
 /*
  * One pick.  Without arguments: nanoseconds of CPU for all methods.  With them,

@@ -1,4 +1,4 @@
-/* links: ngx_module/corral_balance.c */
+/* links: ngx_module/corral_balance.c ngx_module/corral_balance_build.c */
 
 /*
  * Picking: exact shares of round robin, shares of the random methods within

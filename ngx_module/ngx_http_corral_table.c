@@ -21,8 +21,6 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
-#include <corral_decode.h>
-
 #include "ngx_http_corral_table_slots.h"
 
 
@@ -49,15 +47,13 @@ static uint32_t ngx_http_corral_table_find_locked(ngx_str_t *key,
     uint32_t hash);
 static uint32_t ngx_http_corral_table_take_locked(void);
 static void ngx_http_corral_table_unlink_locked(uint32_t i);
-static void ngx_http_corral_table_sum(ngx_http_corral_shslot_t *slot,
-    uint32_t *active, uint32_t *reserved);
 
 
 /* of this worker */
 
-static ngx_http_corral_shctx_t  *ngx_http_corral_sh;
-static ngx_slab_pool_t          *ngx_http_corral_shpool;
-static ngx_uint_t                ngx_http_corral_column;   /* 64: none */
+ngx_http_corral_shctx_t         *ngx_http_corral_sh;
+ngx_slab_pool_t                 *ngx_http_corral_shpool;
+ngx_uint_t                       ngx_http_corral_column;   /* 64: none */
 static ngx_http_corral_local_t  *ngx_http_corral_locals;
 static uint32_t                  ngx_http_corral_nlocals;
 static uint32_t                 *ngx_http_corral_dirty;
@@ -578,119 +574,6 @@ ngx_http_corral_table_seen(ngx_http_corral_slot_t ref)
 }
 
 
-void
-ngx_http_corral_table_reserve(ngx_http_corral_slot_t ref,
-    ngx_http_corral_hold_t *hold)
-{
-    ngx_http_corral_shslot_t  *slot;
-
-    ngx_http_corral_table_release(hold);
-
-    hold->ref = ref;
-    hold->state = NGX_HTTP_CORRAL_HOLD_RESERVED;
-
-    slot = ngx_http_corral_table_get(ref);
-
-    if (slot && ngx_http_corral_column < NGX_HTTP_CORRAL_PROCESSES) {
-        slot->counts[ngx_http_corral_column].reserved++;
-    }
-}
-
-
-void
-ngx_http_corral_table_activate(ngx_http_corral_hold_t *hold)
-{
-    ngx_http_corral_shslot_t  *slot;
-
-    if (hold->state != NGX_HTTP_CORRAL_HOLD_RESERVED) {
-        return;
-    }
-
-    hold->state = NGX_HTTP_CORRAL_HOLD_ACTIVE;
-
-    slot = ngx_http_corral_table_get(hold->ref);
-
-    if (slot && ngx_http_corral_column < NGX_HTTP_CORRAL_PROCESSES) {
-        slot->counts[ngx_http_corral_column].active++;
-        slot->counts[ngx_http_corral_column].reserved--;
-    }
-}
-
-
-void
-ngx_http_corral_table_release(ngx_http_corral_hold_t *hold)
-{
-    ngx_http_corral_shslot_t  *slot;
-
-    if (hold->state == NGX_HTTP_CORRAL_HOLD_NONE) {
-        return;
-    }
-
-    slot = ngx_http_corral_table_get(hold->ref);
-
-    if (slot && ngx_http_corral_column < NGX_HTTP_CORRAL_PROCESSES) {
-
-        if (hold->state == NGX_HTTP_CORRAL_HOLD_ACTIVE) {
-            slot->counts[ngx_http_corral_column].active--;
-
-        } else {
-            slot->counts[ngx_http_corral_column].reserved--;
-        }
-    }
-
-    hold->state = NGX_HTTP_CORRAL_HOLD_NONE;
-}
-
-
-void
-ngx_http_corral_table_move(ngx_http_corral_hold_t *to,
-    ngx_http_corral_hold_t *from)
-{
-    *to = *from;
-    from->state = NGX_HTTP_CORRAL_HOLD_NONE;
-}
-
-
-static void
-ngx_http_corral_table_sum(ngx_http_corral_shslot_t *slot, uint32_t *active,
-    uint32_t *reserved)
-{
-    uint64_t    live;
-    uint32_t    a, r;
-    ngx_uint_t  i;
-
-    a = 0;
-    r = 0;
-
-    for (live = ngx_http_corral_sh->live; live; live &= live - 1) {
-        i = __builtin_ctzll(live);
-        a += slot->counts[i].active;
-        r += slot->counts[i].reserved;
-    }
-
-    *active = a;
-    *reserved = r;
-}
-
-
-uint32_t
-ngx_http_corral_table_load(ngx_http_corral_slot_t ref)
-{
-    uint32_t                   active, reserved;
-    ngx_http_corral_shslot_t  *slot;
-
-    slot = ngx_http_corral_table_get(ref);
-
-    if (slot == NULL) {
-        return 0;
-    }
-
-    ngx_http_corral_table_sum(slot, &active, &reserved);
-
-    return active + reserved;
-}
-
-
 uint32_t *
 ngx_http_corral_table_cursor(ngx_http_corral_slot_t ref)
 {
@@ -871,124 +754,4 @@ ngx_http_corral_table_nonce(ngx_str_t *nonce)
         nonce->data = ngx_http_corral_sh->nonce;
         nonce->len = 16;
     }
-}
-
-
-ngx_int_t
-ngx_http_corral_table_image_write(ngx_str_t *epoch, uint64_t revision,
-    ngx_str_t *text)
-{
-    ngx_int_t                 rc;
-    ngx_uint_t                other;
-    ngx_http_corral_image_t  *image;
-    ngx_http_corral_shctx_t  *sh;
-
-    sh = ngx_http_corral_sh;
-
-    if (sh == NULL || text->len > sh->image_size || epoch->len > 64) {
-        return NGX_BUSY;
-    }
-
-    ngx_shmtx_lock(&ngx_http_corral_shpool->mutex);
-
-    rc = NGX_OK;
-
-    if (sh->current < 2) {
-        image = &sh->images[sh->current];
-
-        if (image->revision >= revision
-            && ngx_strlen(image->epoch) == epoch->len
-            && ngx_strncmp(image->epoch, epoch->data, epoch->len) == 0)
-        {
-            rc = NGX_DECLINED;
-        }
-    }
-
-    if (sh->writer && sh->writer != ngx_pid && kill(sh->writer, 0) == 0) {
-        rc = NGX_DECLINED;
-    }
-
-    if (rc == NGX_OK) {
-        sh->writer = ngx_pid;
-    }
-
-    ngx_shmtx_unlock(&ngx_http_corral_shpool->mutex);
-
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    other = (sh->current == 0) ? 1 : 0;
-    image = &sh->images[other];
-
-    ngx_memcpy(image->data, text->data, text->len);
-    image->len = text->len;
-    image->revision = revision;
-    image->crc32 = corral_decode_crc32(0, text->data, text->len);
-    ngx_cpystrn(image->epoch, epoch->data, epoch->len + 1);
-
-    ngx_memory_barrier();
-    sh->current = other;
-    ngx_memory_barrier();
-    sh->writer = 0;
-
-    return NGX_OK;
-}
-
-
-ngx_int_t
-ngx_http_corral_table_image_read(ngx_pool_t *pool, ngx_str_t *text)
-{
-    size_t                    len;
-    ngx_uint_t                tries, current;
-    ngx_http_corral_image_t   image;
-    ngx_http_corral_shctx_t  *sh;
-
-    sh = ngx_http_corral_sh;
-
-    /* a writer may switch twice while we copy: the CRC tells */
-
-    for (tries = 0; sh && tries < 3; tries++) {
-        current = sh->current;
-
-        if (current > 1) {
-            break;
-        }
-
-        image = sh->images[current];
-        len = ngx_min(image.len, sh->image_size);
-
-        text->data = ngx_palloc(pool, len + 1);
-        if (text->data == NULL) {
-            return NGX_ERROR;
-        }
-
-        ngx_memcpy(text->data, image.data, len);
-        text->len = len;
-
-        if (corral_decode_crc32(0, text->data, len) == image.crc32) {
-            return NGX_OK;
-        }
-
-        ngx_pfree(pool, text->data);
-    }
-
-    return NGX_DECLINED;
-}
-
-
-uint64_t
-ngx_http_corral_table_image_revision(u_char epoch[65])
-{
-    ngx_uint_t  current;
-
-    if (ngx_http_corral_sh == NULL || ngx_http_corral_sh->current > 1) {
-        return 0;
-    }
-
-    current = ngx_http_corral_sh->current;
-
-    ngx_memcpy(epoch, ngx_http_corral_sh->images[current].epoch, 65);
-
-    return ngx_http_corral_sh->images[current].revision;
 }

@@ -79,6 +79,11 @@ typedef struct {
 } ngx_http_corral_shctx_t;
 
 
+/* of this worker: the zone, its lock, the column that this process writes */
+extern ngx_http_corral_shctx_t  *ngx_http_corral_sh;
+extern ngx_slab_pool_t          *ngx_http_corral_shpool;
+extern ngx_uint_t                ngx_http_corral_column;
+
 /* the slot that ref still means, or NULL */
 ngx_http_corral_shslot_t *ngx_http_corral_table_get(
     ngx_http_corral_slot_t ref);
@@ -86,6 +91,10 @@ ngx_http_corral_shslot_t *ngx_http_corral_table_get(
 /* Adds to the totals of a slot, atomically. */
 void ngx_http_corral_table_add_totals(ngx_http_corral_shslot_t *slot,
     ngx_http_corral_totals_t *delta);
+
+/* Sums of a slot over all live processes. */
+void ngx_http_corral_table_sum(ngx_http_corral_shslot_t *slot,
+    uint32_t *active, uint32_t *reserved);
 
 
 #endif /* _NGX_HTTP_CORRAL_TABLE_SLOTS_H_INCLUDED_ */

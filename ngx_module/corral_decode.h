@@ -107,6 +107,9 @@ typedef struct {
     int64_t         max_fails;
     int64_t         fail_timeout;
     int64_t         max_sessions;
+    int64_t         max_connections;
+    int64_t         queue_size;
+    int64_t         queue_timeout;
     int64_t         drain_timeout;
 } corral_service_t;
 

@@ -109,6 +109,9 @@ static const corral_decode_member_t  corral_decode_service_members[] = {
     corral_decode_member(service, max_fails),
     corral_decode_member(service, fail_timeout),
     corral_decode_member(service, max_sessions),
+    corral_decode_member(service, max_connections),
+    corral_decode_member(service, queue_size),
+    corral_decode_member(service, queue_timeout),
     corral_decode_member(service, drain_timeout)
 };
 

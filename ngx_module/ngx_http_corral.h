@@ -62,6 +62,8 @@ typedef struct {
     ngx_http_corral_hold_t       hold;
     uint64_t                     tried[NGX_HTTP_CORRAL_MAX_TRIES];
     ngx_uint_t                   ntried;    /* keys of instances tried */
+    ngx_msec_t                   queue_time;
+    void                        *wait;      /* of the queue, while it waits */
 
     /* step 5, upstream */
     ngx_http_request_t          *request;
@@ -69,6 +71,7 @@ typedef struct {
 
     unsigned                     identified:1;   /* step 1 is done */
     unsigned                     routed:1;       /* step 2 is done */
+    unsigned                     queued:1;       /* it waits, or has waited */
     unsigned                     taken:1;        /* peer.get used instance */
     unsigned                     reported:1;     /* result of try was told */
 } ngx_http_corral_ctx_t;

@@ -157,6 +157,22 @@ static ngx_http_corral_metrics_total_t  ngx_http_corral_metrics_totals[] = {
       ngx_http_corral_metrics_offset(rejected),
       "Requests refused for want of an instance" },
 
+    { NULL, "corral_service_queued_total",
+      ngx_http_corral_metrics_offset(queued),
+      "Requests that waited for an instance" },
+
+    { NULL, "corral_service_queue_timeouts_total",
+      ngx_http_corral_metrics_offset(queue_timeouts),
+      "Requests that waited in vain" },
+
+    { NULL, "corral_service_queue_aborts_total",
+      ngx_http_corral_metrics_offset(queue_aborts),
+      "Requests whose client left while they waited" },
+
+    { NULL, "corral_service_queue_milliseconds_total",
+      ngx_http_corral_metrics_offset(queue_msec),
+      "Milliseconds that requests waited, summed up" },
+
     { "corral_instance_messages_received_total",
       "corral_service_messages_received_total",
       ngx_http_corral_metrics_offset(messages_in),
@@ -241,6 +257,12 @@ ngx_http_corral_metrics_handler(ngx_http_request_t *r)
     ngx_http_corral_metrics_gateway(&out);
 
     ngx_http_corral_metrics_print(&out,
+        "# HELP corral_service_active_connections WebSockets and requests of "
+        "all instances, those picked and not yet connected included\n"
+        "# TYPE corral_service_active_connections gauge\n"
+        "# HELP corral_service_waiting_requests Requests that wait for an "
+        "instance now\n"
+        "# TYPE corral_service_waiting_requests gauge\n"
         "# HELP corral_instance_active_connections WebSockets and requests "
         "the instance holds now\n"
         "# TYPE corral_instance_active_connections gauge\n"
@@ -560,7 +582,16 @@ ngx_http_corral_metrics_gauge_service(ngx_http_corral_service_t *service,
 {
     ngx_http_corral_metrics_out_t *out = data;
 
+    ngx_http_corral_slot_view_t  view;
+
     out->service = service;
+
+    if (ngx_http_corral_table_view_ref(service->terms.ref, &view)) {
+        ngx_http_corral_metrics_print(out,
+            "corral_service_active_connections{service=\"%V\"} %uD\n"
+            "corral_service_waiting_requests{service=\"%V\"} %uD\n",
+            &service->name, view.active, &service->name, view.waiting);
+    }
 
     ngx_http_corral_registry_walk_instances(service,
                                             ngx_http_corral_metrics_gauge,
@@ -659,6 +690,8 @@ ngx_http_corral_status_service(ngx_http_corral_service_t *service, void *data)
         desired[service->desired], service->n, service->total);
 
     if (ngx_http_corral_table_view_ref(service->terms.ref, &view)) {
+        ngx_http_corral_metrics_print(out, ",\"active\":%uD,\"waiting\":%uD",
+                                      view.active, view.waiting);
         ngx_http_corral_status_totals(out, &view.totals);
     }
 

@@ -38,6 +38,10 @@ void ngx_http_corral_publish_beat(void);
 /* A pair was opened or closed. */
 void ngx_http_corral_publish_connections(void);
 
+/* So many requests wait in this worker for a service. */
+void ngx_http_corral_publish_waiting(ngx_str_t *service_id,
+    ngx_uint_t waiting);
+
 /* The worker serves from this revision. */
 void ngx_http_corral_publish_ack(void);
 

@@ -777,7 +777,18 @@ ngx_http_corral_registry_commit(ngx_str_t *epoch, uint64_t revision,
     reg->info.revision = revision;
     reg->info.changed = ngx_current_msec;
 
+    if (reg->swapped) {
+        reg->swapped();
+    }
+
     return NGX_OK;
+}
+
+
+void
+ngx_http_corral_registry_on_swap(void (*handler)(void))
+{
+    ngx_http_corral_reg.swapped = handler;
 }
 
 

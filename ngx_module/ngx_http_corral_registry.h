@@ -72,7 +72,9 @@ typedef struct {
     ngx_uint_t                   protocol;  /* corral_protocol_e */
     ngx_uint_t                   desired;   /* corral_desired_e */
     ngx_uint_t                   balance_method;     /* corral_method_e */
-    uint32_t                     max_sessions;
+    ngx_http_corral_limits_t     limits;
+    uint32_t                     queue_size;
+    ngx_msec_t                   queue_timeout;
     ngx_http_corral_terms_t      terms;
 
     ngx_http_corral_instance_t  *instances; /* eligible, of the best health */
@@ -100,6 +102,9 @@ typedef struct {
 ngx_int_t ngx_http_corral_registry_init(ngx_cycle_t *cycle,
     ngx_uint_t methods);
 ngx_http_corral_registry_info_t *ngx_http_corral_registry_info(void);
+
+/* handler is called whenever another generation has come into force. */
+void ngx_http_corral_registry_on_swap(void (*handler)(void));
 
 /* Twice a second: tells the table which slots this worker still uses. */
 void ngx_http_corral_registry_tick(void);

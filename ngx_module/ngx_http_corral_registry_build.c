@@ -67,7 +67,10 @@ ngx_http_corral_registry_build(ngx_http_corral_sentry_t *s)
     o->protocol = doc->protocol;
     o->desired = doc->desired;
     o->balance_method = doc->balance;
-    o->max_sessions = doc->max_sessions;
+    o->limits.instance = doc->max_sessions;
+    o->limits.service = doc->max_connections;
+    o->queue_size = doc->queue_size;
+    o->queue_timeout = doc->queue_timeout;
 
     ngx_http_corral_registry_build_terms(&o->terms, doc);
 

@@ -40,5 +40,8 @@ ngx_http_corral_sync_info_t *ngx_http_corral_sync_info(void);
 /* A pair was opened or closed: the list is published soon. */
 void ngx_http_corral_sync_connections(void);
 
+/* So many requests wait in this worker for a service: told at once. */
+void ngx_http_corral_sync_waiting(ngx_str_t *service_id, ngx_uint_t waiting);
+
 
 #endif /* _NGX_HTTP_CORRAL_SYNC_H_INCLUDED_ */

@@ -718,6 +718,12 @@ ngx_http_corral_table_view_ref(ngx_http_corral_slot_t ref,
     view->avail = ngx_http_corral_table_avail(ref, 0);
 
     ngx_http_corral_table_sum(slot, &view->active, &view->reserved);
+    view->waiting = 0;
+
+    if (slot->key[0] == 's') {
+        view->waiting = view->reserved;
+        view->reserved = 0;
+    }
 
     return 1;
 }

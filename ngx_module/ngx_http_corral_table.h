@@ -17,9 +17,10 @@
 
 
 /*
- * What a connection or request holds of an instance.  The slot may be given
- * to another instance meanwhile: then the sequence differs and every update
- * through the hold is dropped.
+ * What a connection or request holds of an instance and of its service, or
+ * that it waits for the service.  The slot may be given to another instance
+ * meanwhile: then the sequence differs and every update through the hold is
+ * dropped.
  */
 
 typedef struct {
@@ -31,12 +32,14 @@ typedef struct {
 typedef enum {
     NGX_HTTP_CORRAL_HOLD_NONE = 0,
     NGX_HTTP_CORRAL_HOLD_RESERVED,
-    NGX_HTTP_CORRAL_HOLD_ACTIVE
+    NGX_HTTP_CORRAL_HOLD_ACTIVE,
+    NGX_HTTP_CORRAL_HOLD_WAITING            /* of the service alone */
 } ngx_http_corral_hold_e;
 
 
 typedef struct {
     ngx_http_corral_slot_t  ref;
+    ngx_http_corral_slot_t  service;
     uint32_t                state;          /* ngx_http_corral_hold_e */
 } ngx_http_corral_hold_t;
 
@@ -52,6 +55,10 @@ typedef struct {
     X(failures,       "tries that failed")                                    \
     X(retries,        "tries on another instance")                            \
     X(rejected,       "requests refused for want of an instance")             \
+    X(queued,         "requests that waited for an instance")                 \
+    X(queue_timeouts, "requests that waited in vain")                         \
+    X(queue_aborts,   "requests whose client left while they waited")         \
+    X(queue_msec,     "milliseconds that requests waited, summed up")         \
     X(ejections,      "times an instance was ejected")                        \
     X(messages_in,    "WebSocket messages from clients")                      \
     X(messages_out,   "WebSocket messages to clients")                        \
@@ -80,8 +87,10 @@ typedef enum {
 
 typedef struct {
     ngx_str_t                  key;         /* points into the zone */
-    uint32_t                   active;      /* sum over live processes */
+    uint32_t                   active;      /* sum over live processes; of a
+                                               service: reserved, too */
     uint32_t                   reserved;
+    uint32_t                   waiting;     /* of a service */
     ngx_http_corral_avail_e    avail;
     ngx_http_corral_totals_t   totals;
 } ngx_http_corral_slot_view_t;
@@ -124,8 +133,21 @@ ngx_http_corral_slot_t ngx_http_corral_table_slot(ngx_str_t *key);
 /* The worker still uses the slot; without it for a minute it may be reused. */
 void ngx_http_corral_table_seen(ngx_http_corral_slot_t ref);
 
-/* Holds: reserve, activate and release are idempotent by their state. */
-void ngx_http_corral_table_reserve(ngx_http_corral_slot_t ref,
+/*
+ * Holds: activate and release are idempotent by their state.
+ *
+ * reserve takes a place of the instance and of its service.  A limit that is
+ * not 0 is kept by all processes of the zone together, also when two of them
+ * reserve at the same moment: NGX_BUSY, nothing is held then.
+ */
+
+typedef struct {
+    uint32_t    instance;
+    uint32_t    service;
+} ngx_http_corral_limits_t;
+
+ngx_int_t ngx_http_corral_table_reserve(ngx_http_corral_slot_t ref,
+    ngx_http_corral_slot_t service, ngx_http_corral_limits_t *limits,
     ngx_http_corral_hold_t *hold);
 void ngx_http_corral_table_activate(ngx_http_corral_hold_t *hold);
 void ngx_http_corral_table_release(ngx_http_corral_hold_t *hold);
@@ -134,11 +156,25 @@ void ngx_http_corral_table_release(ngx_http_corral_hold_t *hold);
 void ngx_http_corral_table_move(ngx_http_corral_hold_t *to,
     ngx_http_corral_hold_t *from);
 
+/*
+ * Waits for the service: counted until the hold is released or reserved with.
+ * on_free is called, in the process that releases, whenever a place was given
+ * back and somebody in some process of the zone waits for that service.
+ */
+void ngx_http_corral_table_wait(ngx_http_corral_slot_t service,
+    ngx_http_corral_hold_t *hold);
+uint32_t ngx_http_corral_table_waiting(ngx_http_corral_slot_t service);
+void ngx_http_corral_table_on_free(void (*handler)(void));
+
 /* The place in the round of a service, for all processes: atomic. */
 uint32_t *ngx_http_corral_table_cursor(ngx_http_corral_slot_t ref);
 
-/* active plus reserved over all live processes of this zone */
+/*
+ * active plus reserved over all live processes of this zone: of an instance,
+ * and of a service
+ */
 uint32_t ngx_http_corral_table_load(ngx_http_corral_slot_t ref);
+uint32_t ngx_http_corral_table_in_use(ngx_http_corral_slot_t service);
 
 /*
  * May the instance be tried now?  An ejected one whose rest is over becomes

@@ -19,10 +19,17 @@
 #define NGX_HTTP_CORRAL_KEY_LEN     96      /* "i:" id 64 ":" incarnation 10 */
 
 
+/*
+ * What one process holds of an instance: active and reserved.  Of a service:
+ * both together in active, and how many wait in the other one.
+ */
+
 typedef struct {
     volatile uint32_t            active;
     volatile uint32_t            reserved;
 } ngx_http_corral_count_t;
+
+#define ngx_http_corral_count_waiting  reserved
 
 
 typedef struct {

@@ -10,6 +10,9 @@
 #include "ngx_http_corral_upstream.h"
 
 
+#define NGX_HTTP_CORRAL_PICK_RACES  3       /* lost ones, until it is full */
+
+
 /* what the callbacks of the balancer look at */
 
 typedef struct {
@@ -19,6 +22,9 @@ typedef struct {
 } ngx_http_corral_pick_view_t;
 
 
+static ngx_http_corral_instance_t *ngx_http_corral_upstream_pick_reserve(
+    ngx_http_request_t *r, ngx_http_corral_pick_view_t *view,
+    ngx_http_corral_limits_t *limits, ngx_str_t *hash_key);
 static uint32_t ngx_http_corral_upstream_pick_choose(ngx_http_request_t *r,
     ngx_http_corral_pick_view_t *view, ngx_uint_t method,
     ngx_str_t *hash_key);
@@ -37,14 +43,17 @@ ngx_int_t
 ngx_http_corral_upstream_pick(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_http_upstream_srv_conf_t *us)
 {
-    uint32_t                              i;
     ngx_str_t                             hash_key;
+    ngx_uint_t                            retry;
+    ngx_http_corral_limits_t              limits;
     ngx_http_corral_instance_t           *instance;
     ngx_http_corral_main_conf_t          *mcf;
     ngx_http_corral_pick_view_t           view;
     ngx_http_corral_upstream_srv_conf_t  *ucf;
 
     ngx_http_corral_table_release(&ctx->hold);
+
+    retry = us != NULL && ctx->taken;
 
     if (us == NULL) {
         mcf = ngx_http_get_module_main_conf(r, ngx_http_corral_module);
@@ -62,18 +71,23 @@ ngx_http_corral_upstream_pick(ngx_http_request_t *r,
         return NGX_BUSY;
     }
 
+    limits = view.service->limits;
+
+    if (retry) {
+        limits.service = 0;                 /* it had a place already */
+    }
+
     ctx->method = ngx_http_corral_upstream_method(view.service, ucf,
                                                   &hash_key);
 
-    i = ngx_http_corral_upstream_pick_choose(r, &view, ctx->method, &hash_key);
-
-    if (i == CORRAL_BALANCE_NONE) {
+    instance = ngx_http_corral_upstream_pick_reserve(r, &view, &limits,
+                                                     &hash_key);
+    if (instance == NULL) {
         return NGX_BUSY;
     }
 
-    instance = &view.service->instances[i];
-
     if (ngx_http_corral_upstream_pick_copy(r, ctx, instance) != NGX_OK) {
+        ngx_http_corral_table_release(&ctx->hold);
         return NGX_ERROR;
     }
 
@@ -83,9 +97,51 @@ ngx_http_corral_upstream_pick(ngx_http_request_t *r,
 
     (void) ngx_http_corral_table_avail(instance->ref, 1);
 
-    ngx_http_corral_table_reserve(instance->ref, &ctx->hold);
-
     return NGX_OK;
+}
+
+
+/* Chooses again when another process has taken the last place meanwhile. */
+
+static ngx_http_corral_instance_t *
+ngx_http_corral_upstream_pick_reserve(ngx_http_request_t *r,
+    ngx_http_corral_pick_view_t *view, ngx_http_corral_limits_t *limits,
+    ngx_str_t *hash_key)
+{
+    uint32_t                     i;
+    ngx_uint_t                   tries;
+    ngx_http_corral_ctx_t       *ctx;
+    ngx_http_corral_instance_t  *instance;
+
+    ctx = view->ctx;
+
+    for (tries = 0; tries < NGX_HTTP_CORRAL_PICK_RACES; tries++) {
+
+        if (limits->service
+            && ngx_http_corral_table_in_use(ctx->terms.ref)
+               >= limits->service)
+        {
+            return NULL;
+        }
+
+        i = ngx_http_corral_upstream_pick_choose(r, view, ctx->method,
+                                                 hash_key);
+
+        if (i == CORRAL_BALANCE_NONE) {
+            return NULL;
+        }
+
+        instance = &view->service->instances[i];
+
+        if (ngx_http_corral_table_reserve(instance->ref, ctx->terms.ref,
+                                          limits, &ctx->hold)
+            == NGX_OK)
+        {
+            return instance;
+        }
+    }
+
+    return NULL;
 }
 
 
@@ -222,9 +278,9 @@ ngx_http_corral_upstream_pick_ok(void *data, uint32_t i)
         return 0;
     }
 
-    return view->service->max_sessions == 0
+    return view->service->limits.instance == 0
            || ngx_http_corral_table_load(instance->ref)
-              < view->service->max_sessions;
+              < view->service->limits.instance;
 }
 
 

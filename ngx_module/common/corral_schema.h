@@ -64,6 +64,8 @@
       "connection_id to the connection; second part: worker id; expires")     \
     X(ACKS,        "corral:%s:acks",        stream, gateway,                  \
       "worker, epoch, revision: a worker serves from this revision on")       \
+    X(WAKES,       "corral:%s:wakes",       stream, gateway,                  \
+      "worker, service_id, waiting: requests wait for an instance")           \
     X(COMMANDS,    "corral:%s:commands",    stream, corrald,                  \
       "what workers are to do now: id, op and its arguments")                 \
     X(ANSWERS,     "corral:%s:answers:%s",  list,   gateway,                  \
@@ -77,6 +79,8 @@
 #define CORRAL_CHANGES_MAX        10000   /* entries of the stream */
 #define CORRAL_EVENTS_MAX         10000
 #define CORRAL_ACKS_MAX           1000
+#define CORRAL_WAKES_MAX          1000
+#define CORRAL_WAKE_REPEAT        1000    /* ms between entries of a line */
 #define CORRAL_COMMANDS_MAX       1000
 #define CORRAL_HISTORY_MAX        50      /* state changes kept per instance */
 #define CORRAL_HISTORY_TTL        604800  /* seconds, after the last change */
@@ -222,6 +226,12 @@
       "how long an ejected instance rests until one trial request")           \
     X(max_sessions, integer, user, CORRAL_G|CORRAL_M, 0, 1000000, "", "0",    \
       "WebSockets and requests one instance takes at a time; 0: no limit")    \
+    X(max_connections, integer, user, CORRAL_G, 0, 1000000, "", "0",          \
+      "WebSockets and requests of all instances together; 0: no limit")       \
+    X(queue_size, integer, user, CORRAL_G, 0, 65535, "", "0",                 \
+      "requests that may wait for an instance, per worker; 0: none waits")    \
+    X(queue_timeout, duration, user, CORRAL_G, 1, 3600000, "", "\"30s\"",     \
+      "how long one waits before it is refused")                              \
     X(session_timeout, duration, user, CORRAL_M|CORRAL_P, 0, 31536000000,     \
       "", "1800",                                                             \
       "seconds; handed to MyAgent agents")                                    \
@@ -487,6 +497,11 @@
     X(bytes_sent,        "to the client")                                     \
     X(message_count,     "messages_in plus messages_out")
 
+#define CORRAL_WAKE_FIELDS(X)                                                 \
+    X(worker,     "gateway:pid:start time")                                   \
+    X(service_id, "what is waited for")                                       \
+    X(waiting,    "requests that wait in this worker; 0: none any more")
+
 #define CORRAL_COMMAND_FIELDS(X)                                              \
     X(id,     "of the command; answers go to its key")                        \
     X(op,     "close")                                                        \
@@ -521,6 +536,7 @@
     X(service_updated,  "fields of a service changed")                        \
     X(service_deleted,  "a service was deleted")                              \
     X(service_status,   "the derived status of a service changed")            \
+    X(service_waiting,  "requests wait for an instance of a service")         \
     X(instance_created, "an instance was created or registered")              \
     X(instance_state,   "the state of an instance changed")                   \
     X(instance_health,  "the health of an instance changed")                  \

@@ -1,8 +1,8 @@
 
 /*
  * Picking one of n instances: a schedule for round robin, an alias table for
- * weighted random, two choices for least connections, rendezvous hashing and a
- * ring for hash.  corral_balance_build.c makes these.
+ * weighted random, two choices for least connections and for the cheapest,
+ * rendezvous hashing and a ring for hash.  corral_balance_build.c makes these.
  *
  * What changes all the time (ejected, full, load) is asked through the view,
  * for as few instances as can be.  A method draws at most 8 times; if none of
@@ -30,6 +30,15 @@ typedef struct {
 } corral_balance_scan_t;
 
 
+/* the better of two instances; the first if they are equal */
+
+typedef uint32_t (*corral_balance_better_pt)(const corral_balance_t *b,
+    const corral_balance_view_t *view, uint32_t i, uint32_t k);
+
+
+static uint32_t corral_balance_two(const corral_balance_t *b,
+    const corral_balance_view_t *view, uint64_t random,
+    corral_balance_better_pt better);
 static uint32_t corral_balance_rendezvous(const corral_balance_t *b,
     const corral_balance_view_t *view, uint64_t key);
 static uint32_t corral_balance_least_exact(const corral_balance_t *b,
@@ -100,6 +109,15 @@ corral_balance_better(const corral_balance_t *b,
     return corral_balance_compare(corral_balance_load(view, k), b->weights[k],
                                   corral_balance_load(view, i), b->weights[i])
            < 0 ? k : i;
+}
+
+
+static uint32_t
+corral_balance_cheaper(const corral_balance_t *b,
+    const corral_balance_view_t *view, uint32_t i, uint32_t k)
+{
+    return view->cost(view->data, k) * b->weights[i]
+           < view->cost(view->data, i) * b->weights[k] ? k : i;
 }
 
 
@@ -237,15 +255,51 @@ uint32_t
 corral_balance_least_conn(const corral_balance_t *b,
     const corral_balance_view_t *view, uint64_t random)
 {
+    if (b->n == 0) {
+        return CORRAL_BALANCE_NONE;
+    }
+
+    return b->n <= CORRAL_BALANCE_EXACT
+           ? corral_balance_least_exact(b, view, random)
+           : corral_balance_two(b, view, random, corral_balance_better);
+}
+
+
+/*
+ * The less loaded for its weight of two random instances, however many there
+ * are.  random: 64 fresh bits.  Returns as round robin.
+ */
+
+uint32_t
+corral_balance_two_choices(const corral_balance_t *b,
+    const corral_balance_view_t *view, uint64_t random)
+{
+    return corral_balance_two(b, view, random, corral_balance_better);
+}
+
+
+/*
+ * The cheaper for its weight of two random instances, by view->cost.  random:
+ * 64 fresh bits.  Returns as round robin.
+ */
+
+uint32_t
+corral_balance_cheapest(const corral_balance_t *b,
+    const corral_balance_view_t *view, uint64_t random)
+{
+    return corral_balance_two(b, view, random, corral_balance_cheaper);
+}
+
+
+static uint32_t
+corral_balance_two(const corral_balance_t *b, const corral_balance_view_t *view,
+    uint64_t random, corral_balance_better_pt better)
+{
     uint32_t               i, first, draw, bits;
     corral_balance_scan_t  scan;
 
     if (b->n == 0) {
         return CORRAL_BALANCE_NONE;
-    }
-
-    if (b->n <= CORRAL_BALANCE_EXACT) {
-        return corral_balance_least_exact(b, view, random);
     }
 
     first = CORRAL_BALANCE_NONE;
@@ -259,7 +313,7 @@ corral_balance_least_conn(const corral_balance_t *b,
         }
 
         if (first != CORRAL_BALANCE_NONE) {
-            return corral_balance_better(b, view, first, i);
+            return better(b, view, first, i);
         }
 
         first = i;
@@ -274,8 +328,7 @@ corral_balance_least_conn(const corral_balance_t *b,
     first = corral_balance_scan_next(b, view, &scan);
     i = corral_balance_scan_next(b, view, &scan);
 
-    return i == CORRAL_BALANCE_NONE ? first
-                                    : corral_balance_better(b, view, first, i);
+    return i == CORRAL_BALANCE_NONE ? first : better(b, view, first, i);
 }
 
 

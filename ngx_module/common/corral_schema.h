@@ -196,7 +196,9 @@
     X(upstream_host, string, user, CORRAL_G, 0, 255, "", "\"\"",              \
       "Host header for the agent; default: the one of the client")            \
     X(balance, enumerate, user, CORRAL_G, 0, 0,                               \
-      "default round_robin least_conn hash", "\"default\"",                   \
+      "default round_robin least_conn hash random p2c ewma "                  \
+      "weighted_round_robin weighted_random least_connections",               \
+      "\"default\"",                                                          \
       "how an instance is chosen; default: corral_balance of the upstream")   \
     X(hash_key, string, user, CORRAL_G, 0, 128, "", "\"client_ip\"",          \
       "client_ip, session, header.NAME, query.NAME or cookie.NAME")           \

@@ -87,7 +87,16 @@ load_of(void *data, uint32_t i)
 }
 
 
-static const corral_balance_view_t  view = { is_up, load_of, NULL };
+static double
+cost_of(void *data, uint32_t i)
+{
+    (void) data;
+
+    return loads[i] / 1000.0;
+}
+
+
+static const corral_balance_view_t  view = { is_up, load_of, cost_of, NULL };
 
 
 /* n instances of one weight, all up, without load; ids are those of names */
@@ -119,10 +128,12 @@ create(uint32_t n)
 }
 
 
-typedef enum { ROUND_ROBIN, RANDOM, LEAST_CONN, HASH } method_e;
+typedef enum {
+    ROUND_ROBIN, RANDOM, LEAST_CONN, TWO_CHOICES, CHEAPEST, HASH
+} method_e;
 
 static const char  *methods[] = { "round robin", "random", "least_conn",
-                                  "hash" };
+                                  "two choices", "cheapest", "hash" };
 
 
 static uint32_t
@@ -137,6 +148,10 @@ pick(corral_balance_t *b, method_e method)
         return corral_balance_random(b, &view, next_random());
     case LEAST_CONN:
         return corral_balance_least_conn(b, &view, next_random());
+    case TWO_CHOICES:
+        return corral_balance_two_choices(b, &view, next_random());
+    case CHEAPEST:
+        return corral_balance_cheapest(b, &view, next_random());
     default:
         return corral_balance_hash(b, &view, next_random());
     }
@@ -383,6 +398,48 @@ least_conn(void)
 }
 
 
+/* two random ones, however few there are: the worst is only taken alone */
+
+static void
+two_choices(void)
+{
+    uint32_t           i;
+    corral_balance_t  *b;
+
+    setup(3, 100);
+    b = create(3);
+    loads[0] = 5;
+    loads[1] = 2;
+    loads[2] = 9;
+
+    picks(b, TWO_CHOICES, 3, 3000);
+    ok(hits[1] > 1850 && hits[1] < 2150, "the best of 3 wins its two pairs");
+    ok(hits[2] < 30, "the worst of 3 loses both");
+
+    picks(b, CHEAPEST, 3, 3000);
+    ok(hits[1] > 1850 && hits[1] < 2150, "the cheapest of 3 wins");
+    ok(hits[2] < 30, "the dearest of 3 loses");
+
+    /* weights: 9 of 300 is less than 5 of 100 */
+
+    weights[2] = 300;
+    b = create(3);
+    picks(b, CHEAPEST, 3, 3000);
+    ok(hits[2] > 850 && hits[2] < 1150, "costs are divided by weights");
+
+    setup(10, 100);
+    b = create(10);
+
+    for (i = 0; i < 2000; i++) {
+        loads[pick(b, TWO_CHOICES)]++;
+    }
+
+    for (i = 0; i < 10 && loads[i] > 195 && loads[i] < 205; i++) { /* void */ }
+
+    is_int(i, 10, "connections that stay are level");
+}
+
+
 static int
 owner_of(corral_balance_t *b, uint32_t i)
 {
@@ -581,7 +638,7 @@ bounds(void)
 {
     uint32_t                m, i, failed;
     corral_balance_t       *b;
-    corral_balance_view_t   all = { NULL, NULL, NULL };
+    corral_balance_view_t   all = { NULL, NULL, NULL, NULL };
 
     setup(3, 0);
     b = create(0);
@@ -667,6 +724,7 @@ main(void)
     round_robin();
     by_chance();
     least_conn();
+    two_choices();
     hash();
     unavailable(10, 5);
     unavailable(64, 2);

@@ -39,8 +39,9 @@ typedef uint32_t (*corral_balance_better_pt)(const corral_balance_t *b,
 static uint32_t corral_balance_two(const corral_balance_t *b,
     const corral_balance_view_t *view, uint64_t random,
     corral_balance_better_pt better);
+static uint32_t corral_balance_ring(const corral_balance_t *b, uint64_t key);
 static uint32_t corral_balance_rendezvous(const corral_balance_t *b,
-    const corral_balance_view_t *view, uint64_t key);
+    const corral_balance_view_t *view, uint64_t key, uint64_t room);
 static uint32_t corral_balance_least_exact(const corral_balance_t *b,
     const corral_balance_view_t *view, uint64_t random);
 
@@ -82,6 +83,17 @@ static inline uint32_t
 corral_balance_load(const corral_balance_view_t *view, uint32_t i)
 {
     return view->load ? view->load(view->data, i) : 0;
+}
+
+
+/* is the load of i below its share, rounded up, of the room for all? */
+
+static inline int
+corral_balance_fits(const corral_balance_t *b,
+    const corral_balance_view_t *view, uint32_t i, uint64_t room)
+{
+    return corral_balance_load(view, i)
+           < (room * b->weights[i] + b->sum - 1) / b->sum;
 }
 
 
@@ -384,9 +396,6 @@ corral_balance_least_exact(const corral_balance_t *b,
  * instances, as long as ids and weights are the same.  An instance that may not
  * be taken hands its keys to those that would have them without it.  key:
  * corral_balance_key() of what is hashed.  Returns as round robin.
- *
- * For a bounded hash let view->ok refuse instances whose load is above their
- * bound, ceil(factor * (total load + 1) * weight / sum of weights).
  */
 
 uint32_t
@@ -400,14 +409,10 @@ corral_balance_hash(const corral_balance_t *b,
     }
 
     if (b->n <= CORRAL_BALANCE_RENDEZVOUS) {
-        return corral_balance_rendezvous(b, view, key);
+        return corral_balance_rendezvous(b, view, key, 0);
     }
 
-    i = b->buckets[key >> b->shift];
-
-    while (i < b->npoints && b->points[i] < key) {
-        i++;
-    }
+    i = corral_balance_ring(b, key);
 
     for (draw = 0; draw < CORRAL_BALANCE_DRAWS; draw++, i++) {
         if (i == b->npoints) {
@@ -420,6 +425,91 @@ corral_balance_hash(const corral_balance_t *b,
     }
 
     return corral_balance_scan(b, view, corral_balance_mix(key));
+}
+
+
+/* the first point at or behind a key */
+
+static uint32_t
+corral_balance_ring(const corral_balance_t *b, uint64_t key)
+{
+    uint32_t  i;
+
+    i = b->buckets[key >> b->shift];
+
+    while (i < b->npoints && b->points[i] < key) {
+        i++;
+    }
+
+    return i == b->npoints ? 0 : i;
+}
+
+
+/*
+ * The instance of a key, as long as its load is below its bound: its share by
+ * weight of factor percent of (total + 1), rounded up both times.  total is the
+ * load of all instances.  What an instance does not take goes where random
+ * numbers say that the key alone determines: for a key to the same place each
+ * time, but not all its keys to one neighbour, who would overflow next.  If
+ * eight such places are full, too, all are looked at once; if none has room
+ * (others are down) the least loaded is taken.
+ *
+ * Sources: V. Mirrokni, M. Thorup, M. Zadimoghaddam 2016 (the bound); J. Chen,
+ * B. Coleman, A. Shrivastava 2021 (random jumps instead of the next one).
+ */
+
+uint32_t
+corral_balance_hash_bounded(const corral_balance_t *b,
+    const corral_balance_view_t *view, uint64_t key, uint32_t total,
+    uint32_t factor)
+{
+    uint32_t               i, draw;
+    uint64_t               room, seed;
+    corral_balance_scan_t  scan;
+
+    if (b->n == 0) {
+        return CORRAL_BALANCE_NONE;
+    }
+
+    room = (((uint64_t) total + 1) * factor + 99) / 100;
+    seed = key;
+
+    if (b->n <= CORRAL_BALANCE_RENDEZVOUS) {
+        i = corral_balance_rendezvous(b, view, key, room);
+
+        return i == CORRAL_BALANCE_NONE
+               ? corral_balance_least_conn(b, view, corral_balance_mix(seed))
+               : i;
+    }
+
+    i = corral_balance_hash(b, view, key);
+
+    if (i == CORRAL_BALANCE_NONE || corral_balance_fits(b, view, i, room)) {
+        return i;
+    }
+
+    for (draw = 0; draw < CORRAL_BALANCE_DRAWS; draw++) {
+        i = b->owners[corral_balance_ring(b, corral_balance_next(&seed))];
+
+        if (corral_balance_usable(b, view, i)
+            && corral_balance_fits(b, view, i, room))
+        {
+            return i;
+        }
+    }
+
+    corral_balance_scan_start(&scan, b->n, seed);
+
+    do {
+        i = corral_balance_scan_next(b, view, &scan);
+
+        if (i == CORRAL_BALANCE_NONE) {
+            return corral_balance_least_conn(b, view, seed);
+        }
+
+    } while (!corral_balance_fits(b, view, i, room));
+
+    return i;
 }
 
 
@@ -451,12 +541,13 @@ corral_balance_exponential(uint64_t h)
  * Rendezvous hashing: each instance draws a number for the key, exponentially
  * distributed with its weight as rate; the smallest wins.  It needs no memory
  * and is exact, at the cost of O(n); the bound of 256 lies far above most
- * services, because keys move where another method takes over.
+ * services, because keys move where another method takes over.  room: of a
+ * bounded hash, else 0.
  */
 
 static uint32_t
 corral_balance_rendezvous(const corral_balance_t *b,
-    const corral_balance_view_t *view, uint64_t key)
+    const corral_balance_view_t *view, uint64_t key, uint64_t room)
 {
     double    score, best_score;
     uint32_t  i, best;
@@ -478,7 +569,9 @@ corral_balance_rendezvous(const corral_balance_t *b,
             continue;
         }
 
-        if (corral_balance_usable(b, view, i)) {
+        if (corral_balance_usable(b, view, i)
+            && (room == 0 || corral_balance_fits(b, view, i, room)))
+        {
             best = i;
             best_score = score;
         }

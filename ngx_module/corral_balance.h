@@ -41,10 +41,10 @@ typedef void *(*corral_balance_alloc_pt)(void *data, size_t size);
 
 /*
  * What the instances are like now.  ok says whether instance i may be taken
- * (not ejected, not full, not tried before, not over the bound of a bounded
- * hash); NULL: all may.  It only looks: it is called for instances that are
- * then not picked.  load is the number of connections, for least_conn and
- * two_choices; cost, for cheapest, is what one more connection would cost.
+ * (not ejected, not full, not tried before); NULL: all may.  It only looks: it
+ * is called for instances that are then not picked.  load is the number of
+ * connections, for least_conn, two_choices and a bounded hash; cost, for
+ * cheapest, is what one more connection would cost.
  */
 
 typedef struct {
@@ -71,6 +71,9 @@ uint32_t corral_balance_cheapest(const corral_balance_t *b,
     const corral_balance_view_t *view, uint64_t random);
 uint32_t corral_balance_hash(const corral_balance_t *b,
     const corral_balance_view_t *view, uint64_t key);
+uint32_t corral_balance_hash_bounded(const corral_balance_t *b,
+    const corral_balance_view_t *view, uint64_t key, uint32_t total,
+    uint32_t factor);
 
 uint64_t corral_balance_key(const void *data, size_t len);
 uint32_t corral_balance_slots(const corral_balance_t *b);

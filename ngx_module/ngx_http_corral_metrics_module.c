@@ -241,6 +241,9 @@ ngx_http_corral_metrics_handler(ngx_http_request_t *r)
     ngx_http_corral_metrics_gateway(&out);
 
     ngx_http_corral_metrics_print(&out,
+        "# HELP corral_service_active_connections WebSockets and requests "
+        "its instances hold now\n"
+        "# TYPE corral_service_active_connections gauge\n"
         "# HELP corral_instance_active_connections WebSockets and requests "
         "the instance holds now\n"
         "# TYPE corral_instance_active_connections gauge\n"
@@ -563,7 +566,15 @@ ngx_http_corral_metrics_gauge_service(ngx_http_corral_service_t *service,
 {
     ngx_http_corral_metrics_out_t *out = data;
 
+    ngx_http_corral_slot_view_t  view;
+
     out->service = service;
+
+    if (ngx_http_corral_table_view_ref(service->terms.ref, &view)) {
+        ngx_http_corral_metrics_print(out,
+            "corral_service_active_connections{service=\"%V\"} %uD\n",
+            &service->name, view.active);
+    }
 
     ngx_http_corral_registry_walk_instances(service,
                                             ngx_http_corral_metrics_gauge,
@@ -670,6 +681,8 @@ ngx_http_corral_status_service(ngx_http_corral_service_t *service, void *data)
         desired[service->desired], service->n, service->total);
 
     if (ngx_http_corral_table_view_ref(service->terms.ref, &view)) {
+        ngx_http_corral_metrics_print(out, ",\"active\":%uD,\"reserved\":%uD",
+                                      view.active, view.reserved);
         ngx_http_corral_status_totals(out, &view.totals);
     }
 

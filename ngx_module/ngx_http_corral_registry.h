@@ -96,6 +96,7 @@ typedef struct {
     ngx_uint_t                   protocol;  /* corral_protocol_e */
     ngx_uint_t                   desired;   /* corral_desired_e */
     ngx_uint_t                   balance_method;     /* corral_method_e */
+    uint32_t                     hash_factor;        /* percent, 0: none */
     uint32_t                     max_sessions;
     ngx_http_corral_terms_t      terms;
 

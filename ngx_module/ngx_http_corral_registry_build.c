@@ -83,6 +83,11 @@ ngx_http_corral_registry_build(ngx_http_corral_sentry_t *s)
     o->balance_method = doc->balance;
     o->max_sessions = doc->max_sessions;
 
+    /* below 100 there would not be room for all */
+
+    o->hash_factor = doc->hash_balance_factor
+                     ? ngx_max(doc->hash_balance_factor, 100) : 0;
+
     ngx_http_corral_registry_build_terms(&o->terms, doc);
 
     key.data = buf;

@@ -49,6 +49,8 @@ static uint32_t ngx_http_corral_table_find_locked(ngx_str_t *key,
     uint32_t hash);
 static uint32_t ngx_http_corral_table_take_locked(void);
 static void ngx_http_corral_table_unlink_locked(uint32_t i);
+static void ngx_http_corral_table_count(ngx_http_corral_slot_t ref,
+    ngx_int_t active, ngx_int_t reserved);
 static void ngx_http_corral_table_sum(ngx_http_corral_shslot_t *slot,
     uint32_t *active, uint32_t *reserved);
 
@@ -580,65 +582,65 @@ ngx_http_corral_table_seen(ngx_http_corral_slot_t ref)
 
 void
 ngx_http_corral_table_reserve(ngx_http_corral_slot_t ref,
-    ngx_http_corral_hold_t *hold)
+    ngx_http_corral_slot_t service, ngx_http_corral_hold_t *hold)
 {
-    ngx_http_corral_shslot_t  *slot;
-
     ngx_http_corral_table_release(hold);
 
     hold->ref = ref;
+    hold->service = service;
     hold->state = NGX_HTTP_CORRAL_HOLD_RESERVED;
 
-    slot = ngx_http_corral_table_get(ref);
-
-    if (slot && ngx_http_corral_column < NGX_HTTP_CORRAL_PROCESSES) {
-        slot->counts[ngx_http_corral_column].reserved++;
-    }
+    ngx_http_corral_table_count(ref, 0, 1);
+    ngx_http_corral_table_count(service, 0, 1);
 }
 
 
 void
 ngx_http_corral_table_activate(ngx_http_corral_hold_t *hold)
 {
-    ngx_http_corral_shslot_t  *slot;
-
     if (hold->state != NGX_HTTP_CORRAL_HOLD_RESERVED) {
         return;
     }
 
     hold->state = NGX_HTTP_CORRAL_HOLD_ACTIVE;
 
-    slot = ngx_http_corral_table_get(hold->ref);
-
-    if (slot && ngx_http_corral_column < NGX_HTTP_CORRAL_PROCESSES) {
-        slot->counts[ngx_http_corral_column].active++;
-        slot->counts[ngx_http_corral_column].reserved--;
-    }
+    ngx_http_corral_table_count(hold->ref, 1, -1);
+    ngx_http_corral_table_count(hold->service, 1, -1);
 }
 
 
 void
 ngx_http_corral_table_release(ngx_http_corral_hold_t *hold)
 {
-    ngx_http_corral_shslot_t  *slot;
+    ngx_int_t  active;
 
     if (hold->state == NGX_HTTP_CORRAL_HOLD_NONE) {
         return;
     }
 
-    slot = ngx_http_corral_table_get(hold->ref);
+    active = hold->state == NGX_HTTP_CORRAL_HOLD_ACTIVE;
 
-    if (slot && ngx_http_corral_column < NGX_HTTP_CORRAL_PROCESSES) {
-
-        if (hold->state == NGX_HTTP_CORRAL_HOLD_ACTIVE) {
-            slot->counts[ngx_http_corral_column].active--;
-
-        } else {
-            slot->counts[ngx_http_corral_column].reserved--;
-        }
-    }
+    ngx_http_corral_table_count(hold->ref, -active, active - 1);
+    ngx_http_corral_table_count(hold->service, -active, active - 1);
 
     hold->state = NGX_HTTP_CORRAL_HOLD_NONE;
+}
+
+
+/* in the column of this process, which nobody else writes */
+
+static void
+ngx_http_corral_table_count(ngx_http_corral_slot_t ref, ngx_int_t active,
+    ngx_int_t reserved)
+{
+    ngx_http_corral_shslot_t  *slot;
+
+    slot = ngx_http_corral_table_get(ref);
+
+    if (slot && ngx_http_corral_column < NGX_HTTP_CORRAL_PROCESSES) {
+        slot->counts[ngx_http_corral_column].active += active;
+        slot->counts[ngx_http_corral_column].reserved += reserved;
+    }
 }
 
 

@@ -37,6 +37,7 @@ typedef enum {
 
 typedef struct {
     ngx_http_corral_slot_t  ref;
+    ngx_http_corral_slot_t  service;        /* counts the same */
     uint32_t                state;          /* ngx_http_corral_hold_e */
 } ngx_http_corral_hold_t;
 
@@ -124,9 +125,12 @@ ngx_http_corral_slot_t ngx_http_corral_table_slot(ngx_str_t *key);
 /* The worker still uses the slot; without it for a minute it may be reused. */
 void ngx_http_corral_table_seen(ngx_http_corral_slot_t ref);
 
-/* Holds: reserve, activate and release are idempotent by their state. */
+/*
+ * Holds: reserve, activate and release are idempotent by their state.  Each is
+ * counted twice: for the instance, and for all instances of its service.
+ */
 void ngx_http_corral_table_reserve(ngx_http_corral_slot_t ref,
-    ngx_http_corral_hold_t *hold);
+    ngx_http_corral_slot_t service, ngx_http_corral_hold_t *hold);
 void ngx_http_corral_table_activate(ngx_http_corral_hold_t *hold);
 void ngx_http_corral_table_release(ngx_http_corral_hold_t *hold);
 

@@ -84,7 +84,8 @@ ngx_http_corral_upstream_pick(ngx_http_request_t *r,
 
     (void) ngx_http_corral_table_avail(instance->ref, 1);
 
-    ngx_http_corral_table_reserve(instance->ref, &ctx->hold);
+    ngx_http_corral_table_reserve(instance->ref, view.service->terms.ref,
+                                  &ctx->hold);
 
     return NGX_OK;
 }
@@ -147,7 +148,11 @@ ngx_http_corral_upstream_pick_choose(ngx_http_request_t *r,
 
         case NGX_HTTP_CORRAL_HASH:
             key = ngx_http_corral_upstream_pick_key(r, view->ctx, hash_key);
-            i = corral_balance_hash(service->balance, &bv, key);
+            i = service->hash_factor
+                ? corral_balance_hash_bounded(service->balance, &bv, key,
+                      ngx_http_corral_table_load(service->terms.ref),
+                      service->hash_factor)
+                : corral_balance_hash(service->balance, &bv, key);
             break;
 
         case NGX_HTTP_CORRAL_RANDOM:

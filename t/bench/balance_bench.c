@@ -3,9 +3,9 @@
 
 /*
  * One pick.  Without arguments: nanoseconds of CPU for all methods.  With them,
- * method (round_robin, random, least_conn, hash, p2c, ewma; empty: the loop
- * alone), instances, percent that are down, picks: for callgrind, run with two
- * counts; the difference, divided, is the instructions of a pick:
+ * method (see methods[]; empty: the loop alone), instances, percent that are
+ * down, picks: for callgrind, run with two counts; the difference, divided, is
+ * the instructions of a pick:
  *
  *   valgrind --tool=callgrind --callgrind-out-file=/dev/null \
  *       balance_bench round_robin 10000 50 1000
@@ -69,7 +69,8 @@ bench_cost(void *data, uint32_t i)
 
 
 static const char  *methods[] = {
-    "empty", "round_robin", "random", "least_conn", "hash", "p2c", "ewma"
+    "empty", "round_robin", "random", "least_conn", "hash", "p2c", "ewma",
+    "hash_bounded"
 };
 
 #define METHODS  (sizeof(methods) / sizeof(methods[0]))
@@ -101,7 +102,7 @@ bench_create(uint32_t n, unsigned part)
 /* returns how many picks were in vain */
 
 static long
-bench_run(corral_balance_t *b, unsigned method, long count)
+bench_run(corral_balance_t *b, uint32_t n, unsigned method, long count)
 {
     long                          none;
     uint32_t                      i, cursor;
@@ -134,6 +135,9 @@ bench_run(corral_balance_t *b, unsigned method, long count)
         case 6:
             i = corral_balance_cheapest(b, &view, random);
             break;
+        case 7:
+            i = corral_balance_hash_bounded(b, &view, random, 24 * n, 125);
+            break;
         default:
             i = 0;
         }
@@ -163,7 +167,7 @@ bench_table(void)
             for (m = 1; b && m < METHODS; m++) {
                 start = clock();
 
-                if (bench_run(b, m, 100000) != 0) {
+                if (bench_run(b, counts[k], m, 100000) != 0) {
                     return 1;
                 }
 
@@ -212,7 +216,7 @@ main(int argc, char **argv)
         return 1;
     }
 
-    none = bench_run(b, m, count);
+    none = bench_run(b, n, m, count);
 
     printf("%s, %u instances, %u %% down: %ld picks, %ld in vain\n",
            methods[m], n, part, count, none);

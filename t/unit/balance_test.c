@@ -566,6 +566,116 @@ hash(void)
 }
 
 
+/* connections that stay: none above its bound, whatever the keys are */
+
+static void
+bounded_load(uint32_t n, uint32_t factor, uint32_t keys)
+{
+    char               name[128];
+    uint32_t           i, k, over, total;
+    corral_balance_t  *b;
+
+    setup(n, 100);
+
+    for (i = 0; i < n; i += 3) {
+        weights[i] = 200;
+    }
+
+    b = create(n);
+
+    for (total = 0, over = 0; total < 20 * n; total++) {
+        k = total % keys;
+        i = corral_balance_hash_bounded(b, &view,
+                                        corral_balance_key(&k, sizeof(k)),
+                                        total, factor);
+        loads[i]++;
+
+        /* the bound of HAProxy: ceil(weight / sum * ceil(factor * total)) */
+
+        over += loads[i] > 1 + (uint64_t) (total + 1) * factor * weights[i]
+                               / 100 / (n * 100 + (n + 2) / 3 * 100);
+    }
+
+    snprintf(name, sizeof(name), "%u instances, %u %%, %u keys: no load is "
+             "above its bound", n, factor, keys);
+    is_int(over, 0, name);
+}
+
+
+static void
+bounded_hash(void)
+{
+    uint32_t           i, k, first, moved, keys, differ, place;
+    static uint8_t     seen[N_MAX];
+    corral_balance_t  *b;
+
+    bounded_load(10, 125, 1);
+    bounded_load(10, 100, 1000);
+    bounded_load(300, 125, 1);
+    bounded_load(300, 150, 100000);
+
+    /* where there is room nothing moves */
+
+    setup(300, 100);
+    b = create(300);
+
+    for (i = 0, moved = 0; i < 1000; i++) {
+        moved += corral_balance_hash_bounded(b, &view,
+                                   corral_balance_key(&i, sizeof(i)), 3000, 200)
+                 != (uint32_t) owner_of(b, i);
+    }
+
+    is_int(moved, 0, "with room it is the plain hash");
+
+    /* keys of a full instance go to many others, each to the same again */
+
+    first = owner_of(b, 0);
+    loads[first] = 1000;
+
+    for (i = 0, k = 0, keys = 0, differ = 0; i < 30000; i++) {
+
+        if (owner_of(b, i) != (int) first) {
+            continue;
+        }
+
+        place = corral_balance_hash_bounded(b, &view,
+                                   corral_balance_key(&i, sizeof(i)), 3000,
+                                   125);
+        differ += place != corral_balance_hash_bounded(b, &view,
+                                   corral_balance_key(&i, sizeof(i)), 3000,
+                                   125);
+        k += !seen[place];
+        seen[place] = 1;
+        keys++;
+    }
+
+    ok(seen[first] == 0, "a full one gets none");
+    ok(keys > 50 && k > keys / 2, "its keys are spread, not given to one");
+    is_int(differ, 0, "a key has its place also then");
+
+    /* no room anywhere is known of: the least loaded one */
+
+    for (i = 0; i < 300; i++) {
+        loads[i] = 50 + i;
+    }
+
+    i = corral_balance_hash_bounded(b, &view, 1, 10, 100);
+    ok(i < 300 && loads[i] < 320, "without any room one is taken all the same");
+
+    memset(down, 1, 300);
+    is_int(corral_balance_hash_bounded(b, &view, 1, 10, 100),
+           CORRAL_BALANCE_NONE, "all down: none");
+
+    setup(10, 100);
+    b = create(10);
+    memset(down, 1, 10);
+    is_int(corral_balance_hash_bounded(b, &view, 1, 10, 100),
+           CORRAL_BALANCE_NONE, "all of 10 down: none");
+    is_int(corral_balance_hash_bounded(create(0), &view, 1, 0, 100),
+           CORRAL_BALANCE_NONE, "no instances: none");
+}
+
+
 /* part of the instances down: who may be taken is, evenly, and cheaply */
 
 static void
@@ -726,6 +836,7 @@ main(void)
     least_conn();
     two_choices();
     hash();
+    bounded_hash();
     unavailable(10, 5);
     unavailable(64, 2);
     unavailable(1000, 500);

@@ -1,8 +1,8 @@
 
 /*
  * Picking one of n instances: a schedule for round robin, an alias table for
- * weighted random, two choices for least connections, rendezvous hashing and a
- * ring for hash.  corral_balance_build.c makes these.
+ * weighted random, two choices for least connections and for the cheapest,
+ * rendezvous hashing and a ring for hash.  corral_balance_build.c makes these.
  *
  * What changes all the time (ejected, full, load) is asked through the view,
  * for as few instances as can be.  A method draws at most 8 times; if none of
@@ -30,8 +30,18 @@ typedef struct {
 } corral_balance_scan_t;
 
 
+/* the better of two instances; the first if they are equal */
+
+typedef uint32_t (*corral_balance_better_pt)(const corral_balance_t *b,
+    const corral_balance_view_t *view, uint32_t i, uint32_t k);
+
+
+static uint32_t corral_balance_two(const corral_balance_t *b,
+    const corral_balance_view_t *view, uint64_t random,
+    corral_balance_better_pt better);
+static uint32_t corral_balance_ring(const corral_balance_t *b, uint64_t key);
 static uint32_t corral_balance_rendezvous(const corral_balance_t *b,
-    const corral_balance_view_t *view, uint64_t key);
+    const corral_balance_view_t *view, uint64_t key, uint64_t room);
 static uint32_t corral_balance_least_exact(const corral_balance_t *b,
     const corral_balance_view_t *view, uint64_t random);
 
@@ -76,6 +86,17 @@ corral_balance_load(const corral_balance_view_t *view, uint32_t i)
 }
 
 
+/* is the load of i below its share, rounded up, of the room for all? */
+
+static inline int
+corral_balance_fits(const corral_balance_t *b,
+    const corral_balance_view_t *view, uint32_t i, uint64_t room)
+{
+    return corral_balance_load(view, i)
+           < (room * b->weights[i] + b->sum - 1) / b->sum;
+}
+
+
 /* -1 if the first is less loaded for its weight, 1 if more, 0 if equal */
 
 static inline int
@@ -100,6 +121,15 @@ corral_balance_better(const corral_balance_t *b,
     return corral_balance_compare(corral_balance_load(view, k), b->weights[k],
                                   corral_balance_load(view, i), b->weights[i])
            < 0 ? k : i;
+}
+
+
+static uint32_t
+corral_balance_cheaper(const corral_balance_t *b,
+    const corral_balance_view_t *view, uint32_t i, uint32_t k)
+{
+    return view->cost(view->data, k) * b->weights[i]
+           < view->cost(view->data, i) * b->weights[k] ? k : i;
 }
 
 
@@ -237,15 +267,51 @@ uint32_t
 corral_balance_least_conn(const corral_balance_t *b,
     const corral_balance_view_t *view, uint64_t random)
 {
+    if (b->n == 0) {
+        return CORRAL_BALANCE_NONE;
+    }
+
+    return b->n <= CORRAL_BALANCE_EXACT
+           ? corral_balance_least_exact(b, view, random)
+           : corral_balance_two(b, view, random, corral_balance_better);
+}
+
+
+/*
+ * The less loaded for its weight of two random instances, however many there
+ * are.  random: 64 fresh bits.  Returns as round robin.
+ */
+
+uint32_t
+corral_balance_two_choices(const corral_balance_t *b,
+    const corral_balance_view_t *view, uint64_t random)
+{
+    return corral_balance_two(b, view, random, corral_balance_better);
+}
+
+
+/*
+ * The cheaper for its weight of two random instances, by view->cost.  random:
+ * 64 fresh bits.  Returns as round robin.
+ */
+
+uint32_t
+corral_balance_cheapest(const corral_balance_t *b,
+    const corral_balance_view_t *view, uint64_t random)
+{
+    return corral_balance_two(b, view, random, corral_balance_cheaper);
+}
+
+
+static uint32_t
+corral_balance_two(const corral_balance_t *b, const corral_balance_view_t *view,
+    uint64_t random, corral_balance_better_pt better)
+{
     uint32_t               i, first, draw, bits;
     corral_balance_scan_t  scan;
 
     if (b->n == 0) {
         return CORRAL_BALANCE_NONE;
-    }
-
-    if (b->n <= CORRAL_BALANCE_EXACT) {
-        return corral_balance_least_exact(b, view, random);
     }
 
     first = CORRAL_BALANCE_NONE;
@@ -259,7 +325,7 @@ corral_balance_least_conn(const corral_balance_t *b,
         }
 
         if (first != CORRAL_BALANCE_NONE) {
-            return corral_balance_better(b, view, first, i);
+            return better(b, view, first, i);
         }
 
         first = i;
@@ -274,8 +340,7 @@ corral_balance_least_conn(const corral_balance_t *b,
     first = corral_balance_scan_next(b, view, &scan);
     i = corral_balance_scan_next(b, view, &scan);
 
-    return i == CORRAL_BALANCE_NONE ? first
-                                    : corral_balance_better(b, view, first, i);
+    return i == CORRAL_BALANCE_NONE ? first : better(b, view, first, i);
 }
 
 
@@ -331,9 +396,6 @@ corral_balance_least_exact(const corral_balance_t *b,
  * instances, as long as ids and weights are the same.  An instance that may not
  * be taken hands its keys to those that would have them without it.  key:
  * corral_balance_key() of what is hashed.  Returns as round robin.
- *
- * For a bounded hash let view->ok refuse instances whose load is above their
- * bound, ceil(factor * (total load + 1) * weight / sum of weights).
  */
 
 uint32_t
@@ -347,14 +409,10 @@ corral_balance_hash(const corral_balance_t *b,
     }
 
     if (b->n <= CORRAL_BALANCE_RENDEZVOUS) {
-        return corral_balance_rendezvous(b, view, key);
+        return corral_balance_rendezvous(b, view, key, 0);
     }
 
-    i = b->buckets[key >> b->shift];
-
-    while (i < b->npoints && b->points[i] < key) {
-        i++;
-    }
+    i = corral_balance_ring(b, key);
 
     for (draw = 0; draw < CORRAL_BALANCE_DRAWS; draw++, i++) {
         if (i == b->npoints) {
@@ -367,6 +425,91 @@ corral_balance_hash(const corral_balance_t *b,
     }
 
     return corral_balance_scan(b, view, corral_balance_mix(key));
+}
+
+
+/* the first point at or behind a key */
+
+static uint32_t
+corral_balance_ring(const corral_balance_t *b, uint64_t key)
+{
+    uint32_t  i;
+
+    i = b->buckets[key >> b->shift];
+
+    while (i < b->npoints && b->points[i] < key) {
+        i++;
+    }
+
+    return i == b->npoints ? 0 : i;
+}
+
+
+/*
+ * The instance of a key, as long as its load is below its bound: its share by
+ * weight of factor percent of (total + 1), rounded up both times.  total is the
+ * load of all instances.  What an instance does not take goes where random
+ * numbers say that the key alone determines: for a key to the same place each
+ * time, but not all its keys to one neighbour, who would overflow next.  If
+ * eight such places are full, too, all are looked at once; if none has room
+ * (others are down) the least loaded is taken.
+ *
+ * Sources: V. Mirrokni, M. Thorup, M. Zadimoghaddam 2016 (the bound); J. Chen,
+ * B. Coleman, A. Shrivastava 2021 (random jumps instead of the next one).
+ */
+
+uint32_t
+corral_balance_hash_bounded(const corral_balance_t *b,
+    const corral_balance_view_t *view, uint64_t key, uint32_t total,
+    uint32_t factor)
+{
+    uint32_t               i, draw;
+    uint64_t               room, seed;
+    corral_balance_scan_t  scan;
+
+    if (b->n == 0) {
+        return CORRAL_BALANCE_NONE;
+    }
+
+    room = (((uint64_t) total + 1) * factor + 99) / 100;
+    seed = key;
+
+    if (b->n <= CORRAL_BALANCE_RENDEZVOUS) {
+        i = corral_balance_rendezvous(b, view, key, room);
+
+        return i == CORRAL_BALANCE_NONE
+               ? corral_balance_least_conn(b, view, corral_balance_mix(seed))
+               : i;
+    }
+
+    i = corral_balance_hash(b, view, key);
+
+    if (i == CORRAL_BALANCE_NONE || corral_balance_fits(b, view, i, room)) {
+        return i;
+    }
+
+    for (draw = 0; draw < CORRAL_BALANCE_DRAWS; draw++) {
+        i = b->owners[corral_balance_ring(b, corral_balance_next(&seed))];
+
+        if (corral_balance_usable(b, view, i)
+            && corral_balance_fits(b, view, i, room))
+        {
+            return i;
+        }
+    }
+
+    corral_balance_scan_start(&scan, b->n, seed);
+
+    do {
+        i = corral_balance_scan_next(b, view, &scan);
+
+        if (i == CORRAL_BALANCE_NONE) {
+            return corral_balance_least_conn(b, view, seed);
+        }
+
+    } while (!corral_balance_fits(b, view, i, room));
+
+    return i;
 }
 
 
@@ -398,12 +541,13 @@ corral_balance_exponential(uint64_t h)
  * Rendezvous hashing: each instance draws a number for the key, exponentially
  * distributed with its weight as rate; the smallest wins.  It needs no memory
  * and is exact, at the cost of O(n); the bound of 256 lies far above most
- * services, because keys move where another method takes over.
+ * services, because keys move where another method takes over.  room: of a
+ * bounded hash, else 0.
  */
 
 static uint32_t
 corral_balance_rendezvous(const corral_balance_t *b,
-    const corral_balance_view_t *view, uint64_t key)
+    const corral_balance_view_t *view, uint64_t key, uint64_t room)
 {
     double    score, best_score;
     uint32_t  i, best;
@@ -425,7 +569,9 @@ corral_balance_rendezvous(const corral_balance_t *b,
             continue;
         }
 
-        if (corral_balance_usable(b, view, i)) {
+        if (corral_balance_usable(b, view, i)
+            && (room == 0 || corral_balance_fits(b, view, i, room)))
+        {
             best = i;
             best_score = score;
         }

@@ -86,6 +86,7 @@ corral_balance_create(uint32_t n, const uint32_t *weights, const uint64_t *ids,
         }
 
         b->weights[i] = weights[i];
+        b->sum += weights[i];
         b->equal &= weights[i] == weights[0];
         b->n = weights[i] ? n : b->n;    /* stays 0 if there is none at all */
     }

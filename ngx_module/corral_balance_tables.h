@@ -15,6 +15,7 @@
 struct corral_balance_s {
     uint32_t    n;
     uint32_t    equal;       /* all weights are the same */
+    uint64_t    sum;         /* of them */
     uint32_t   *weights;
     uint64_t   *ids;         /* rendezvous only */
 

@@ -270,7 +270,10 @@ ngx_http_corral_metrics_handler(ngx_http_request_t *r)
         "connected\n"
         "# TYPE corral_instance_reserved_connections gauge\n"
         "# HELP corral_instance_available 1, or 0 while ejected\n"
-        "# TYPE corral_instance_available gauge\n");
+        "# TYPE corral_instance_available gauge\n"
+        "# HELP corral_instance_latency_seconds Time to the head of an "
+        "answer, peak moving average\n"
+        "# TYPE corral_instance_latency_seconds gauge\n");
 
     ngx_http_corral_registry_walk(ngx_http_corral_metrics_gauge_service, &out);
 
@@ -605,6 +608,7 @@ ngx_http_corral_metrics_gauge(ngx_http_corral_registry_instance_t *instance,
 {
     ngx_http_corral_metrics_out_t *out = data;
 
+    double                       latency;
     ngx_str_t                   *s, *i;
     ngx_http_corral_slot_view_t  view;
 
@@ -624,6 +628,13 @@ ngx_http_corral_metrics_gauge(ngx_http_corral_registry_instance_t *instance,
         "{service=\"%V\",instance=\"%V\"} %d\n",
         s, i, view.active, s, i, view.reserved, s, i,
         view.avail == NGX_HTTP_CORRAL_AVAILABLE);
+
+    if (ngx_http_corral_table_latency(instance->ref, &latency)) {
+        ngx_http_corral_metrics_print(out,
+            "corral_instance_latency_seconds"
+            "{service=\"%V\",instance=\"%V\"} %.3f\n",
+            s, i, latency / 1000);
+    }
 }
 
 
@@ -714,6 +725,7 @@ ngx_http_corral_status_instance(
 {
     ngx_http_corral_metrics_out_t *out = data;
 
+    double                       latency;
     ngx_http_corral_slot_view_t  view;
 
     ngx_http_corral_metrics_print(out,
@@ -730,6 +742,10 @@ ngx_http_corral_status_instance(
             ",\"active\":%uD,\"reserved\":%uD,\"availability\":\"%s\"",
             view.active, view.reserved,
             ngx_http_corral_status_avails[view.avail]);
+
+        if (ngx_http_corral_table_latency(instance->ref, &latency)) {
+            ngx_http_corral_metrics_print(out, ",\"latency_ms\":%.1f", latency);
+        }
 
         ngx_http_corral_status_totals(out, &view.totals);
     }

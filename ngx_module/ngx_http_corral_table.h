@@ -195,6 +195,16 @@ ngx_uint_t ngx_http_corral_table_fail(ngx_http_corral_slot_t ref,
     ngx_uint_t max_fails, ngx_msec_t fail_timeout, ngx_uint_t hard);
 
 /*
+ * The time an instance takes to answer (also kept of a service), in ms: sample
+ * notes one, latency gives the estimate of now.  Returns 0, and 0.0, if there
+ * is no sample yet.
+ */
+void ngx_http_corral_table_sample(ngx_http_corral_slot_t ref,
+    ngx_msec_t latency);
+ngx_uint_t ngx_http_corral_table_latency(ngx_http_corral_slot_t ref,
+    double *latency);
+
+/*
  * Adds to totals.  The first is for rare events; the relay collects in local
  * memory (one totals struct per slot index, reached by _local) and flushes:
  * _local marks the slot dirty; _flush adds all dirty ones to the zone.

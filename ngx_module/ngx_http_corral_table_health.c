@@ -1,13 +1,16 @@
 
 /*
  * Passive health of an instance, in its slot: failures in a row, ejection and
- * the one trial that ends it.  Atomics only: a process that dies between two
- * stores leaves an instance ejected for less long, or tried once more.
+ * the one trial that ends it, and how long it takes to answer.  Atomics only: a
+ * process that dies between two stores leaves an instance ejected for less
+ * long, or tried once more.
  */
 
 
 #include <ngx_config.h>
 #include <ngx_core.h>
+
+#include <corral_health.h>
 
 #include "ngx_http_corral_table_slots.h"
 
@@ -120,4 +123,39 @@ ngx_http_corral_table_fail(ngx_http_corral_slot_t ref, ngx_uint_t max_fails,
     ngx_http_corral_table_add_totals(slot, &delta);
 
     return 1;
+}
+
+
+void
+ngx_http_corral_table_sample(ngx_http_corral_slot_t ref, ngx_msec_t latency)
+{
+    ngx_atomic_t               word;
+    ngx_http_corral_shslot_t  *slot;
+
+    slot = ngx_http_corral_table_get(ref);
+
+    if (slot == NULL) {
+        return;
+    }
+
+    do {
+        word = slot->latency;
+    } while (!ngx_atomic_cmp_set(&slot->latency, word,
+                 corral_health_sample(word, (uint32_t) ngx_current_msec,
+                                      (uint32_t) ngx_min(latency, 0xffffff))));
+}
+
+
+ngx_uint_t
+ngx_http_corral_table_latency(ngx_http_corral_slot_t ref, double *latency)
+{
+    ngx_atomic_t               word;
+    ngx_http_corral_shslot_t  *slot;
+
+    slot = ngx_http_corral_table_get(ref);
+    word = slot ? slot->latency : 0;
+
+    *latency = corral_health_latency(word, (uint32_t) ngx_current_msec);
+
+    return word != 0;
 }

@@ -45,6 +45,7 @@ typedef struct {
     ngx_atomic_t                 trial;     /* msec until the next trial */
     ngx_atomic_t                 times;     /* ejections, for the doubling */
     ngx_atomic_t                 rest;      /* fail_timeout, msec */
+    ngx_atomic_t                 latency;   /* see corral_health_sample() */
     uint32_t                     cursor;    /* of a service's round robin */
 
     ngx_http_corral_totals_t     totals;

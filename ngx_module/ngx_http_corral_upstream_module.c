@@ -13,6 +13,8 @@
 #include "ngx_http_corral.h"
 #include "ngx_http_corral_upstream.h"
 
+#include <corral_health.h>
+
 
 #define NGX_HTTP_CORRAL_TRIES  3
 
@@ -33,6 +35,8 @@ static ngx_uint_t ngx_http_corral_upstream_speaks(ngx_http_upstream_t *u,
     ngx_http_corral_ctx_t *ctx);
 static ngx_int_t ngx_http_corral_upstream_name(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_http_corral_upstream_srv_conf_t *ucf);
+static void ngx_http_corral_upstream_sample(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx, ngx_uint_t ok);
 static ngx_int_t ngx_http_corral_upstream_header_filter(
     ngx_http_request_t *r);
 static ngx_int_t ngx_http_corral_upstream_init_filter(ngx_conf_t *cf);
@@ -54,7 +58,7 @@ static ngx_command_t  ngx_http_corral_upstream_commands[] = {
       0,
       NULL },
 
-    /* corral_balance round_robin | least_conn | hash [key]; */
+    /* corral_balance method [key]; */
 
     { ngx_string("corral_balance"),
       NGX_HTTP_UPS_CONF|NGX_CONF_TAKE12,
@@ -378,6 +382,8 @@ ngx_http_corral_upstream_report(ngx_http_request_t *r,
 
     ctx->reported = 1;
 
+    ngx_http_corral_upstream_sample(r, ctx, ok);
+
     if (ok) {
         ngx_http_corral_table_ok(ctx->instance.ref);
         return;
@@ -395,7 +401,40 @@ ngx_http_corral_upstream_report(ngx_http_request_t *r,
 }
 
 
-/* an answer below 500 has come: the instance is well, also while it streams */
+/*
+ * The time to the head of the answer: of a WebSocket that is its handshake,
+ * never how long it lasts.  A failure and an answer that says "not now" cost
+ * more than a slow answer, however fast they were.
+ */
+
+static void
+ngx_http_corral_upstream_sample(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx, ngx_uint_t ok)
+{
+    ngx_msec_t                  latency;
+    ngx_http_upstream_state_t  *state;
+
+    state = r->upstream ? r->upstream->state : NULL;
+
+    latency = (state && state->header_time != (ngx_msec_t) -1)
+              ? state->header_time : 0;
+
+    if (!ok || (state && (state->status == NGX_HTTP_TOO_MANY_REQUESTS
+                          || state->status >= NGX_HTTP_INTERNAL_SERVER_ERROR)))
+    {
+        latency = ngx_max(latency, CORRAL_HEALTH_PENALTY);
+    }
+
+    ngx_http_corral_table_sample(ctx->instance.ref, latency);
+    ngx_http_corral_table_sample(ctx->terms.ref, latency);
+}
+
+
+/*
+ * An answer below 500 has come: the instance is well, also while it streams.
+ * One of 500 or more that nginx passes is not for us to call a failure, but the
+ * instance must not look fast.
+ */
 
 static ngx_int_t
 ngx_http_corral_upstream_header_filter(ngx_http_request_t *r)
@@ -404,11 +443,17 @@ ngx_http_corral_upstream_header_filter(ngx_http_request_t *r)
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_corral_module);
 
-    if (ctx && ctx->taken && r->upstream
-        && ctx->hold.state == NGX_HTTP_CORRAL_HOLD_ACTIVE
-        && r->headers_out.status < NGX_HTTP_INTERNAL_SERVER_ERROR)
+    if (ctx == NULL || !ctx->taken || ctx->reported || r->upstream == NULL
+        || ctx->hold.state != NGX_HTTP_CORRAL_HOLD_ACTIVE)
     {
+        return ngx_http_next_header_filter(r);
+    }
+
+    if (r->headers_out.status < NGX_HTTP_INTERNAL_SERVER_ERROR) {
         ngx_http_corral_upstream_report(r, ctx, 1, 0);
+
+    } else {
+        ngx_http_corral_upstream_sample(r, ctx, 0);
     }
 
     return ngx_http_next_header_filter(r);
@@ -517,6 +562,7 @@ ngx_http_corral_balance(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_http_corral_upstream_srv_conf_t *ucf = conf;
 
     ngx_str_t                    *value;
+    ngx_http_corral_method_t     *m;
     ngx_http_corral_main_conf_t  *mcf;
 
     value = cf->args->elts;
@@ -526,22 +572,23 @@ ngx_http_corral_balance(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "must stand behind \"corral\"";
     }
 
-    if (ngx_strcmp(value[1].data, "round_robin") == 0) {
-        ucf->method = NGX_HTTP_CORRAL_ROUND_ROBIN;
+    for (m = ngx_http_corral_methods; m->name.len; m++) {
+        if (value[1].len == m->name.len
+            && ngx_strncmp(value[1].data, m->name.data, m->name.len) == 0)
+        {
+            break;
+        }
+    }
 
-    } else if (ngx_strcmp(value[1].data, "least_conn") == 0) {
-        ucf->method = NGX_HTTP_CORRAL_LEAST_CONN;
-
-    } else if (ngx_strcmp(value[1].data, "hash") == 0) {
-        ucf->method = NGX_HTTP_CORRAL_HASH;
-
-    } else {
+    if (m->name.len == 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid method \"%V\": \"round_robin\", "
-                           "\"least_conn\" or \"hash\"", &value[1]);
+                           "\"least_conn\", \"random\", \"p2c\", \"ewma\" or "
+                           "\"hash\"", &value[1]);
         return NGX_CONF_ERROR;
     }
 
+    ucf->method = m->method;
     mcf->methods |= 1 << ucf->method;
 
     if (cf->args->nelts == 2) {

@@ -31,6 +31,7 @@ static uint32_t ngx_http_corral_upstream_pick_choose(ngx_http_request_t *r,
 static uint64_t ngx_http_corral_upstream_pick_random(void);
 static int ngx_http_corral_upstream_pick_ok(void *data, uint32_t i);
 static uint32_t ngx_http_corral_upstream_pick_load(void *data, uint32_t i);
+static double ngx_http_corral_upstream_pick_cost(void *data, uint32_t i);
 static uint64_t ngx_http_corral_upstream_pick_key(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_str_t *name);
 static void ngx_http_corral_upstream_pick_cookie(ngx_http_request_t *r,
@@ -151,29 +152,19 @@ ngx_http_corral_upstream_method(ngx_http_corral_service_t *service,
 {
     *key = service->hash_key;
 
-    switch (service->balance_method) {
-
-    case CORRAL_METHOD_ROUND_ROBIN:
-        return NGX_HTTP_CORRAL_ROUND_ROBIN;
-
-    case CORRAL_METHOD_LEAST_CONN:
-        return NGX_HTTP_CORRAL_LEAST_CONN;
-
-    case CORRAL_METHOD_HASH:
-        return NGX_HTTP_CORRAL_HASH;
-
-    default: /* CORRAL_METHOD_DEFAULT */
-
-        if (ucf == NULL) {
-            return NGX_HTTP_CORRAL_ROUND_ROBIN;
-        }
-
-        if (ucf->hash_key.len) {
-            *key = ucf->hash_key;
-        }
-
-        return ucf->method;
+    if (service->balance_method != CORRAL_METHOD_DEFAULT) {
+        return ngx_http_corral_methods[service->balance_method - 1].method;
     }
+
+    if (ucf == NULL) {
+        return NGX_HTTP_CORRAL_ROUND_ROBIN;
+    }
+
+    if (ucf->hash_key.len) {
+        *key = ucf->hash_key;
+    }
+
+    return ucf->method;
 }
 
 
@@ -197,6 +188,7 @@ ngx_http_corral_upstream_pick_choose(ngx_http_request_t *r,
 
     bv.ok = ngx_http_corral_upstream_pick_ok;
     bv.load = ngx_http_corral_upstream_pick_load;
+    bv.cost = ngx_http_corral_upstream_pick_cost;
     bv.data = view;
 
     for (view->last_resort = 0; view->last_resort < 2; view->last_resort++) {
@@ -211,7 +203,23 @@ ngx_http_corral_upstream_pick_choose(ngx_http_request_t *r,
 
         case NGX_HTTP_CORRAL_HASH:
             key = ngx_http_corral_upstream_pick_key(r, view->ctx, hash_key);
-            i = corral_balance_hash(service->balance, &bv, key);
+            i = service->hash_factor
+                ? corral_balance_hash_bounded(service->balance, &bv, key,
+                      ngx_http_corral_table_in_use(service->terms.ref),
+                      service->hash_factor)
+                : corral_balance_hash(service->balance, &bv, key);
+            break;
+
+        case NGX_HTTP_CORRAL_RANDOM:
+            i = corral_balance_random(service->balance, &bv, random);
+            break;
+
+        case NGX_HTTP_CORRAL_P2C:
+            i = corral_balance_two_choices(service->balance, &bv, random);
+            break;
+
+        case NGX_HTTP_CORRAL_EWMA:
+            i = corral_balance_cheapest(service->balance, &bv, random);
             break;
 
         default: /* NGX_HTTP_CORRAL_ROUND_ROBIN */
@@ -290,6 +298,35 @@ ngx_http_corral_upstream_pick_load(void *data, uint32_t i)
     ngx_http_corral_pick_view_t *view = data;
 
     return ngx_http_corral_table_load(view->service->instances[i].ref);
+}
+
+
+/*
+ * What one more connection costs: how slow the instance is, times how many wait
+ * for it.  An instance that has not answered yet is taken for half as slow as
+ * the slowest of its service: it gets its first requests, but not a flood.  One
+ * millisecond, the clock's own, is added: connections count also between
+ * instances that answer within it.
+ */
+
+static double
+ngx_http_corral_upstream_pick_cost(void *data, uint32_t i)
+{
+    ngx_http_corral_pick_view_t *view = data;
+
+    double                       latency;
+    ngx_http_corral_instance_t  *instance;
+
+    instance = &view->service->instances[i];
+
+    if (!ngx_http_corral_table_latency(instance->ref, &latency)) {
+        (void) ngx_http_corral_table_latency(view->service->terms.ref,
+                                             &latency);
+        latency /= 2;
+    }
+
+    return (latency + 1.0)
+           * (ngx_http_corral_table_load(instance->ref) + 1.0);
 }
 
 

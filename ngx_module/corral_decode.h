@@ -102,6 +102,8 @@ typedef struct {
     corral_str_t    upstream_host;      /* empty: that of the client */
     int64_t         balance;            /* corral_method_e */
     corral_str_t    hash_key;
+    corral_str_t    affinity;
+    int64_t         affinity_ttl;
     int64_t         hash_balance_factor;    /* percent, 0: no bound */
     int64_t         connect_timeout;
     int64_t         handshake_timeout;

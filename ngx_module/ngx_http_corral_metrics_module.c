@@ -157,6 +157,14 @@ static ngx_http_corral_metrics_total_t  ngx_http_corral_metrics_totals[] = {
       ngx_http_corral_metrics_offset(rejected),
       "Requests refused for want of an instance" },
 
+    { NULL, "corral_service_affinity_hits_total",
+      ngx_http_corral_metrics_offset(affinity_hits),
+      "Requests that went to the instance of their session" },
+
+    { NULL, "corral_service_affinity_moves_total",
+      ngx_http_corral_metrics_offset(affinity_moves),
+      "Sessions whose instance was gone or full" },
+
     { NULL, "corral_service_queued_total",
       ngx_http_corral_metrics_offset(queued),
       "Requests that waited for an instance" },

@@ -417,6 +417,30 @@ ngx_http_corral_publish_send(ngx_uint_t argc, ngx_str_t *argv)
 }
 
 
+ngx_uint_t
+ngx_http_corral_publish_ready(void)
+{
+    ngx_http_corral_redis_t  *redis;
+
+    redis = ngx_http_corral_publish.redis;
+
+    return redis && ngx_http_corral_redis_pending(redis)
+                    <= NGX_HTTP_CORRAL_REDIS_BACKLOG;
+}
+
+
+void
+ngx_http_corral_publish_ask(ngx_http_corral_redis_reply_pt cb, void *data,
+    ngx_uint_t argc, ngx_str_t *argv)
+{
+    if (ngx_http_corral_publish.redis) {
+        (void) ngx_http_corral_redis_command(ngx_http_corral_publish.redis,
+                                             NGX_HTTP_CORRAL_PUBLISH_TIMEOUT,
+                                             cb, data, argc, argv);
+    }
+}
+
+
 static void
 ngx_http_corral_publish_lease(void)
 {

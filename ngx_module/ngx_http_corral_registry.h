@@ -100,6 +100,8 @@ typedef struct {
     ngx_http_corral_limits_t     limits;
     uint32_t                     queue_size;
     ngx_msec_t                   queue_timeout;
+    ngx_str_t                    affinity;  /* empty: none */
+    ngx_msec_t                   affinity_ttl;
     ngx_http_corral_terms_t      terms;
 
     ngx_http_corral_instance_t  *instances; /* eligible, of the best health */
@@ -139,6 +141,14 @@ void ngx_http_corral_registry_tick(void);
  * goes back to the event loop.
  */
 ngx_http_corral_service_t *ngx_http_corral_registry_find(ngx_str_t *name);
+
+/*
+ * An instance of the service that may take requests of the sessions it has: it
+ * runs or drains, and this incarnation of it is meant.  NULL if there is none.
+ * Valid until the next call, or until control goes back to the event loop.
+ */
+ngx_http_corral_instance_t *ngx_http_corral_registry_member(
+    ngx_http_corral_service_t *service, ngx_str_t *id, uint32_t incarnation);
 
 /* 1 if a hash key has a known form, see hash_key in corral_schema.h */
 ngx_uint_t ngx_http_corral_registry_hash_key(ngx_str_t *key);

@@ -23,6 +23,8 @@
 
 #include "ngx_http_corral_table_slots.h"
 
+#include <sys/random.h>
+
 
 #define NGX_HTTP_CORRAL_SLOT_REST   60      /* seconds unseen until reused */
 #define NGX_HTTP_CORRAL_NONE        0xffffffff
@@ -106,6 +108,14 @@ ngx_http_corral_table_init_zone(ngx_shm_zone_t *zone, void *data)
 
     ngx_hex_dump(sh->nonce, nonce, 8);
 
+    if (getrandom(sh->secret, sizeof(sh->secret), 0)
+        != (ssize_t) sizeof(sh->secret))
+    {
+        ngx_log_error(NGX_LOG_EMERG, zone->shm.log, ngx_errno,
+                      "getrandom() failed");
+        return NGX_ERROR;
+    }
+
     for (i = 0; i < sh->nbuckets; i++) {
         sh->buckets[i] = NGX_HTTP_CORRAL_NONE;
     }
@@ -118,8 +128,9 @@ ngx_http_corral_table_init_zone(ngx_shm_zone_t *zone, void *data)
 
 
 /*
- * Six tenths of the zone are slots, a third is two images: 16m hold 13,000
+ * Six tenths of the zone are slots, a third is two images: 16m hold 11,000
  * slots and images of 2.8 MB, enough for 10,000 instances of 1,000 services.
+ * A twenty-fifth holds sessions: 28,000.
  */
 
 static ngx_int_t
@@ -151,7 +162,13 @@ ngx_http_corral_table_alloc(ngx_slab_pool_t *shpool, size_t size,
     sh->images[0].data = ngx_slab_alloc(shpool, sh->image_size);
     sh->images[1].data = ngx_slab_alloc(shpool, sh->image_size);
 
+    sh->affinity.n = size / 25 / sizeof(corral_affinity_entry_t)
+                     / CORRAL_AFFINITY_WAYS * CORRAL_AFFINITY_WAYS;
+    sh->affinity.entries = ngx_slab_calloc(shpool, sh->affinity.n
+                                          * sizeof(corral_affinity_entry_t));
+
     if (sh->slots == NULL || sh->buckets == NULL
+        || sh->affinity.entries == NULL
         || sh->images[0].data == NULL || sh->images[1].data == NULL)
     {
         return NGX_ERROR;
@@ -748,6 +765,45 @@ ngx_http_corral_table_process(ngx_uint_t i,
     view->exiting = sh->processes[i].exiting;
 
     return 1;
+}
+
+
+corral_affinity_t *
+ngx_http_corral_table_affinity(void)
+{
+    static corral_affinity_t  none;
+
+    return ngx_http_corral_sh ? &ngx_http_corral_sh->affinity : &none;
+}
+
+
+void
+ngx_http_corral_table_secret(ngx_str_t *secret)
+{
+    ngx_str_null(secret);
+
+    if (ngx_http_corral_sh) {
+        secret->data = ngx_http_corral_sh->secret;
+        secret->len = sizeof(ngx_http_corral_sh->secret);
+    }
+}
+
+
+ngx_int_t
+ngx_http_corral_table_key(ngx_http_corral_slot_t ref, ngx_str_t *key)
+{
+    ngx_http_corral_shslot_t  *slot;
+
+    slot = ngx_http_corral_table_get(ref);
+
+    if (slot == NULL) {
+        return NGX_DECLINED;
+    }
+
+    key->data = slot->key;
+    key->len = slot->len;
+
+    return NGX_OK;
 }
 
 

@@ -12,6 +12,8 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include <corral_affinity.h>
+
 
 #define NGX_HTTP_CORRAL_NO_SLOT  0xffffffff
 
@@ -55,6 +57,8 @@ typedef struct {
     X(failures,       "tries that failed")                                    \
     X(retries,        "tries on another instance")                            \
     X(rejected,       "requests refused for want of an instance")             \
+    X(affinity_hits,  "requests that went to the instance of their session")  \
+    X(affinity_moves, "sessions whose instance was gone or full")             \
     X(queued,         "requests that waited for an instance")                 \
     X(queue_timeouts, "requests that waited in vain")                         \
     X(queue_aborts,   "requests whose client left while they waited")         \
@@ -223,6 +227,15 @@ ngx_uint_t ngx_http_corral_table_view_ref(ngx_http_corral_slot_t ref,
     ngx_http_corral_slot_view_t *view);
 ngx_uint_t ngx_http_corral_table_process(ngx_uint_t i,
     ngx_http_corral_process_view_t *view);
+
+/*
+ * Sessions and the slots of their instances; 32 random bytes that live as long
+ * as the zone; the key of a slot, in the zone: NGX_DECLINED if it is another's.
+ */
+corral_affinity_t *ngx_http_corral_table_affinity(void);
+void ngx_http_corral_table_secret(ngx_str_t *secret);
+ngx_int_t ngx_http_corral_table_key(ngx_http_corral_slot_t ref,
+    ngx_str_t *key);
 
 /* The nonce of the zone, 16 hexadecimal digits: changes when it is made anew */
 void ngx_http_corral_table_nonce(ngx_str_t *nonce);

@@ -12,6 +12,8 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include <corral_affinity.h>
+
 #include "ngx_http_corral_table.h"
 
 
@@ -84,6 +86,9 @@ typedef struct {
     ngx_atomic_t                 current;   /* image 0 or 1, 2: none */
     ngx_pid_t                    writer;    /* of the other image */
     ngx_http_corral_image_t      images[2];
+
+    corral_affinity_t            affinity;
+    u_char                       secret[32];
 } ngx_http_corral_shctx_t;
 
 

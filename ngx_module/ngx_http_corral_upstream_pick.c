@@ -7,6 +7,7 @@
 
 
 #include "ngx_http_corral.h"
+#include "ngx_http_corral_affinity.h"
 #include "ngx_http_corral_upstream.h"
 
 
@@ -34,8 +35,6 @@ static uint32_t ngx_http_corral_upstream_pick_load(void *data, uint32_t i);
 static double ngx_http_corral_upstream_pick_cost(void *data, uint32_t i);
 static uint64_t ngx_http_corral_upstream_pick_key(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_str_t *name);
-static void ngx_http_corral_upstream_pick_cookie(ngx_http_request_t *r,
-    ngx_str_t *name, ngx_str_t *value);
 static ngx_int_t ngx_http_corral_upstream_pick_copy(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_http_corral_instance_t *instance);
 
@@ -68,7 +67,7 @@ ngx_http_corral_upstream_pick(ngx_http_request_t *r,
     view.ctx = ctx;
     view.service = ngx_http_corral_registry_find(&ctx->service_id);
 
-    if (view.service == NULL || view.service->n == 0) {
+    if (view.service == NULL) {
         return NGX_BUSY;
     }
 
@@ -98,6 +97,8 @@ ngx_http_corral_upstream_pick(ngx_http_request_t *r,
 
     (void) ngx_http_corral_table_avail(instance->ref, 1);
 
+    ngx_http_corral_affinity_chosen(r, ctx, view.service, ctx->instance.ref);
+
     return NGX_OK;
 }
 
@@ -110,11 +111,17 @@ ngx_http_corral_upstream_pick_reserve(ngx_http_request_t *r,
     ngx_str_t *hash_key)
 {
     uint32_t                     i;
-    ngx_uint_t                   tries;
+    ngx_uint_t                   tries, method;
     ngx_http_corral_ctx_t       *ctx;
     ngx_http_corral_instance_t  *instance;
 
     ctx = view->ctx;
+
+    instance = ngx_http_corral_affinity_owner(r, ctx, view->service);
+
+    /* all gateways guess the same for a session that none knows */
+
+    method = ctx->sticky ? NGX_HTTP_CORRAL_HASH : ctx->method;
 
     for (tries = 0; tries < NGX_HTTP_CORRAL_PICK_RACES; tries++) {
 
@@ -125,8 +132,19 @@ ngx_http_corral_upstream_pick_reserve(ngx_http_request_t *r,
             return NULL;
         }
 
-        i = ngx_http_corral_upstream_pick_choose(r, view, ctx->method,
-                                                 hash_key);
+        if (instance
+            && ngx_http_corral_table_reserve(instance->ref, ctx->terms.ref,
+                                             limits, &ctx->hold)
+               == NGX_OK)
+        {
+            return instance;
+        }
+
+        if (view->service->n == 0) {
+            return NULL;
+        }
+
+        i = ngx_http_corral_upstream_pick_choose(r, view, method, hash_key);
 
         if (i == CORRAL_BALANCE_NONE) {
             return NULL;
@@ -202,7 +220,9 @@ ngx_http_corral_upstream_pick_choose(ngx_http_request_t *r,
             break;
 
         case NGX_HTTP_CORRAL_HASH:
-            key = ngx_http_corral_upstream_pick_key(r, view->ctx, hash_key);
+            key = view->ctx->sticky
+                  ? view->ctx->affinity
+                  : ngx_http_corral_upstream_pick_key(r, view->ctx, hash_key);
             i = service->hash_factor
                 ? corral_balance_hash_bounded(service->balance, &bv, key,
                       ngx_http_corral_table_in_use(service->terms.ref),
@@ -339,57 +359,15 @@ static uint64_t
 ngx_http_corral_upstream_pick_key(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_str_t *name)
 {
-    u_char           *p;
-    ngx_str_t         key, rest;
-    ngx_table_elt_t  *h;
+    ngx_str_t  key;
 
-    ngx_str_null(&key);
-
-    p = ngx_strlchr(name->data, name->data + name->len, '.');
-
-    rest.data = p ? p + 1 : name->data + name->len;
-    rest.len = name->data + name->len - rest.data;
-
-    if (p == NULL && name->len == sizeof("session") - 1
-        && ngx_strncmp(name->data, "session", name->len) == 0)
-    {
-        key = ctx->session;
-
-    } else if (p && ngx_strncmp(name->data, "header.", 7) == 0) {
-        h = ngx_http_corral_get_header(r, &rest);
-
-        if (h) {
-            key = h->value;
-        }
-
-    } else if (p && ngx_strncmp(name->data, "query.", 6) == 0) {
-        (void) ngx_http_arg(r, rest.data, rest.len, &key);
-
-    } else if (p && ngx_strncmp(name->data, "cookie.", 7) == 0) {
-        ngx_http_corral_upstream_pick_cookie(r, &rest, &key);
-    }
+    ngx_http_corral_affinity_value(r, ctx, name, &key);
 
     if (key.len == 0) {
         key = r->connection->addr_text;
     }
 
     return corral_balance_key(key.data, key.len);
-}
-
-
-static void
-ngx_http_corral_upstream_pick_cookie(ngx_http_request_t *r, ngx_str_t *name,
-    ngx_str_t *value)
-{
-#if (nginx_version >= 1023000)
-
-    (void) ngx_http_parse_multi_header_lines(r, r->headers_in.cookie, name,
-                                             value);
-#else
-
-    (void) ngx_http_parse_multi_header_lines(&r->headers_in.cookies, name,
-                                             value);
-#endif
 }
 
 

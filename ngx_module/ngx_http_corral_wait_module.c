@@ -10,6 +10,7 @@
 
 
 #include "ngx_http_corral.h"
+#include "ngx_http_corral_affinity.h"
 #include "ngx_http_corral_wait.h"
 
 
@@ -101,6 +102,10 @@ ngx_http_corral_wait_handler(ngx_http_request_t *r)
     }
 
     ctx->ntried = 0;                        /* it may have been redirected */
+
+    if (ngx_http_corral_affinity_ask(r, ctx) == NGX_AGAIN) {
+        return NGX_AGAIN;
+    }
 
     /* nobody passes those who wait already */
 

@@ -1,8 +1,7 @@
 
 /*
  * Requests that wait: one line for each service in each worker, first come,
- * first served.  A request holds nothing but its connection meanwhile; the
- * client's leaving is seen, as nginx sees it in limit_req.
+ * first served.  A request holds nothing but its connection meanwhile.
  *
  * The head of a line is tried again when
  *
@@ -78,7 +77,6 @@ typedef struct {
 
 static ngx_http_corral_wait_line_t *ngx_http_corral_wait_queue_line(
     ngx_str_t *service_id, ngx_uint_t create);
-static ngx_int_t ngx_http_corral_wait_queue_hold(ngx_http_request_t *r);
 static void ngx_http_corral_wait_queue_write(ngx_http_request_t *r);
 static void ngx_http_corral_wait_queue_leave(ngx_http_corral_waiter_t *w);
 static void ngx_http_corral_wait_queue_cleanup(void *data);
@@ -264,7 +262,11 @@ ngx_http_corral_wait_queue_park(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    if (ngx_http_corral_wait_queue_hold(r) != NGX_OK) {
+    if (ngx_http_corral_park(r, "waiting for an instance",
+                             ngx_http_corral_wait_queue_write,
+                             service->queue_timeout)
+        != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -284,8 +286,6 @@ ngx_http_corral_wait_queue_park(ngx_http_request_t *r,
 
     ngx_http_corral_table_wait(ctx->terms.ref, &w->hold);
     ngx_http_corral_table_local(ctx->terms.ref)->queued++;
-
-    ngx_add_timer(r->connection->write, service->queue_timeout);
 
     /* a place may have become free just before we were seen to wait */
 
@@ -307,50 +307,16 @@ ngx_http_corral_wait_queue_park(ngx_http_request_t *r,
 }
 
 
-/* as limit_req does it */
-
-static ngx_int_t
-ngx_http_corral_wait_queue_hold(ngx_http_request_t *r)
-{
-    ngx_connection_t  *c;
-
-    c = r->connection;
-
-    if (c->read->ready) {
-        ngx_post_event(c->read, &ngx_posted_events);
-
-    } else if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    c->log->action = "waiting for an instance";
-
-    r->read_event_handler = ngx_http_test_reading;
-    r->write_event_handler = ngx_http_corral_wait_queue_write;
-    c->write->delayed = 1;
-
-    return NGX_OK;
-}
-
-
 /* The time is over, or the request has left the line. */
 
 static void
 ngx_http_corral_wait_queue_write(ngx_http_request_t *r)
 {
     ngx_uint_t                 timed_out;
-    ngx_event_t               *wev;
     ngx_http_corral_ctx_t     *ctx;
     ngx_http_corral_waiter_t  *w;
 
-    wev = r->connection->write;
-
-    if (wev->delayed) {
-
-        if (ngx_handle_write_event(wev, 0) != NGX_OK) {
-            ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
-        }
-
+    if (ngx_http_corral_parked(r) != NGX_OK) {
         return;
     }
 
@@ -364,9 +330,6 @@ ngx_http_corral_wait_queue_write(ngx_http_request_t *r)
     }
 
     ctx->wait = NULL;
-
-    r->read_event_handler = ngx_http_block_reading;
-    r->write_event_handler = ngx_http_core_run_phases;
 
     if (ctx->hold.state == NGX_HTTP_CORRAL_HOLD_RESERVED) {
         ngx_http_core_run_phases(r);
@@ -516,7 +479,6 @@ ngx_http_corral_wait_queue_serve(ngx_http_corral_wait_line_t *line)
 {
     ngx_int_t                   rc;
     ngx_uint_t                  i;
-    ngx_event_t                *wev;
     ngx_http_corral_waiter_t   *w;
     ngx_http_corral_service_t  *service;
 
@@ -542,16 +504,7 @@ ngx_http_corral_wait_queue_serve(ngx_http_corral_wait_line_t *line)
         }
 
         ngx_http_corral_wait_queue_leave(w);
-
-        wev = w->request->connection->write;
-
-        wev->delayed = 0;
-
-        if (wev->timer_set) {
-            ngx_del_timer(wev);
-        }
-
-        ngx_post_event(wev, &ngx_posted_events);
+        ngx_http_corral_unpark(w->request);
     }
 
     return 1;

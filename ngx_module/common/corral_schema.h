@@ -66,6 +66,9 @@
       "worker, epoch, revision: a worker serves from this revision on")       \
     X(WAKES,       "corral:%s:wakes",       stream, gateway,                  \
       "worker, service_id, waiting: requests wait for an instance")           \
+    X(SESSION,     "corral:%s:session:%s",  string, gateway,                  \
+      "instance_id:incarnation that has a session; second part: the hash of " \
+      "service and session, 16 hexadecimal digits; expires")                  \
     X(COMMANDS,    "corral:%s:commands",    stream, corrald,                  \
       "what workers are to do now: id, op and its arguments")                 \
     X(ANSWERS,     "corral:%s:answers:%s",  list,   gateway,                  \
@@ -79,6 +82,7 @@
 #define CORRAL_CHANGES_MAX        10000   /* entries of the stream */
 #define CORRAL_EVENTS_MAX         10000
 #define CORRAL_ACKS_MAX           1000
+#define CORRAL_SESSION_DEADLINE   20      /* ms, then the hash decides */
 #define CORRAL_WAKES_MAX          1000
 #define CORRAL_WAKE_REPEAT        1000    /* ms between entries of a line */
 #define CORRAL_COMMANDS_MAX       1000
@@ -209,6 +213,11 @@
     X(hash_balance_factor, integer, user, CORRAL_G, 0, 1000, "", "0",         \
       "percent of the mean load that an instance takes of a hash, 100 to "    \
       "1000; 0: no bound")                                                    \
+    X(affinity, string, user, CORRAL_G, 1, 128, "", "\"none\"",               \
+      "what keeps a client on its instance: none, cookie, client_ip, "        \
+      "session, header.NAME, query.NAME or cookie.NAME")                      \
+    X(affinity_ttl, duration, user, CORRAL_G, 1000, 31536000000, "",          \
+      "\"1h\"", "how long a session is remembered after its last request")    \
     X(connect_timeout, duration, user, CORRAL_G|CORRAL_N, 1, 3600000, "",     \
       "null", "to connect to an instance; null: the directive")               \
     X(handshake_timeout, duration, user, CORRAL_G|CORRAL_N, 1, 3600000, "",   \

@@ -492,6 +492,24 @@ ngx_http_corral_table_find_locked(ngx_str_t *key, uint32_t hash)
 }
 
 
+uint32_t
+ngx_http_corral_table_find(ngx_str_t *key)
+{
+    uint32_t  i;
+
+    if (ngx_http_corral_sh == NULL) {
+        return NGX_HTTP_CORRAL_NO_SLOT;
+    }
+
+    ngx_shmtx_lock(&ngx_http_corral_shpool->mutex);
+    i = ngx_http_corral_table_find_locked(key, ngx_murmur_hash2(key->data,
+                                                                key->len));
+    ngx_shmtx_unlock(&ngx_http_corral_shpool->mutex);
+
+    return i;
+}
+
+
 /*
  * Returns an empty slot outside of all buckets: a fresh one, or one that no
  * worker has seen for a minute and nobody holds.
@@ -736,6 +754,7 @@ ngx_http_corral_table_view_ref(ngx_http_corral_slot_t ref,
 
     ngx_http_corral_table_sum(slot, &view->active, &view->reserved);
     view->waiting = 0;
+    view->remote = slot->remote;
 
     if (slot->key[0] == 's') {
         view->waiting = view->reserved;

@@ -95,6 +95,7 @@ typedef struct {
                                                service: reserved, too */
     uint32_t                   reserved;
     uint32_t                   waiting;     /* of a service */
+    uint32_t                   remote;      /* held by other gateways */
     ngx_http_corral_avail_e    avail;
     ngx_http_corral_totals_t   totals;
 } ngx_http_corral_slot_view_t;
@@ -174,8 +175,8 @@ void ngx_http_corral_table_on_free(void (*handler)(void));
 uint32_t *ngx_http_corral_table_cursor(ngx_http_corral_slot_t ref);
 
 /*
- * active plus reserved over all live processes of this zone: of an instance,
- * and of a service
+ * active plus reserved over all live processes of this zone, and what is known
+ * of others: of an instance, and of a service
  */
 uint32_t ngx_http_corral_table_load(ngx_http_corral_slot_t ref);
 uint32_t ngx_http_corral_table_in_use(ngx_http_corral_slot_t service);
@@ -236,6 +237,21 @@ corral_affinity_t *ngx_http_corral_table_affinity(void);
 void ngx_http_corral_table_secret(ngx_str_t *secret);
 ngx_int_t ngx_http_corral_table_key(ngx_http_corral_slot_t ref,
     ngx_str_t *key);
+
+/*
+ * The cluster's view.  own: what this process holds of slot i, 0 if nothing.
+ * remote_begin says 1 to one process of the zone a second: it is to bring the
+ * view up to date with remote_set, by the index of the slots.  remote_tick
+ * drops a view that is older than lease seconds.  remote_any: others hold
+ * something.  find: the slot of a key that is known, else NO_SLOT; locks.
+ */
+ngx_uint_t ngx_http_corral_table_own(ngx_uint_t i, ngx_str_t *key,
+    uint32_t *count);
+ngx_uint_t ngx_http_corral_table_remote_begin(void);
+void ngx_http_corral_table_remote_set(uint32_t *counts, ngx_uint_t n);
+void ngx_http_corral_table_remote_tick(time_t lease);
+ngx_uint_t ngx_http_corral_table_remote_any(void);
+uint32_t ngx_http_corral_table_find(ngx_str_t *key);
 
 /* The nonce of the zone, 16 hexadecimal digits: changes when it is made anew */
 void ngx_http_corral_table_nonce(ngx_str_t *nonce);

@@ -223,7 +223,7 @@ ngx_http_corral_table_load(ngx_http_corral_slot_t ref)
 
     ngx_http_corral_table_sum(slot, &active, &reserved);
 
-    return active + reserved;
+    return active + reserved + slot->remote;
 }
 
 
@@ -241,7 +241,7 @@ ngx_http_corral_table_in_use(ngx_http_corral_slot_t service)
 
     ngx_http_corral_table_sum(slot, &active, &waiting);
 
-    return active;
+    return active + slot->remote;
 }
 
 

@@ -49,6 +49,7 @@ typedef struct {
     ngx_atomic_t                 rest;      /* fail_timeout, msec */
     ngx_atomic_t                 latency;   /* see corral_health_sample() */
     uint32_t                     cursor;    /* of a service's round robin */
+    volatile uint32_t            remote;    /* held by other zones */
 
     ngx_http_corral_totals_t     totals;
     ngx_http_corral_count_t      counts[NGX_HTTP_CORRAL_PROCESSES];
@@ -86,6 +87,10 @@ typedef struct {
     ngx_atomic_t                 current;   /* image 0 or 1, 2: none */
     ngx_pid_t                    writer;    /* of the other image */
     ngx_http_corral_image_t      images[2];
+
+    ngx_atomic_t                 remote_at;     /* msec, last look */
+    ngx_atomic_t                 remote_read;   /* time of what is known */
+    ngx_atomic_t                 remote_any;
 
     corral_affinity_t            affinity;
     u_char                       secret[32];

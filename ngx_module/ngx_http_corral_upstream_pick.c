@@ -216,7 +216,12 @@ ngx_http_corral_upstream_pick_choose(ngx_http_request_t *r,
         switch (method) {
 
         case NGX_HTTP_CORRAL_LEAST_CONN:
-            i = corral_balance_least_conn(service->balance, &bv, random);
+
+            /* not all gateways to the one that was the least a second ago */
+
+            i = ngx_http_corral_table_remote_any()
+                ? corral_balance_two_choices(service->balance, &bv, random)
+                : corral_balance_least_conn(service->balance, &bv, random);
             break;
 
         case NGX_HTTP_CORRAL_HASH:

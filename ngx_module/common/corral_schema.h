@@ -62,6 +62,8 @@
       "ids of all workers; readers prune those without a lease")              \
     X(CONNECTIONS, "corral:%s:connections:%s", hash, gateway,                 \
       "connection_id to the connection; second part: worker id; expires")     \
+    X(COUNTS,      "corral:%s:counts:%s",   string, gateway,                  \
+      "what one worker holds of each instance; second part: its id; expires") \
     X(ACKS,        "corral:%s:acks",        stream, gateway,                  \
       "worker, epoch, revision: a worker serves from this revision on")       \
     X(WAKES,       "corral:%s:wakes",       stream, gateway,                  \

@@ -15,6 +15,7 @@ BEGIN { use FindBin; chdir($FindBin::Bin); }
 use lib 'lib';
 use Test::Corral;
 use Test::Corral::Fault;
+use Test::Corral::Shim qw/descendants/;
 
 ###############################################################################
 
@@ -24,7 +25,7 @@ select STDOUT; $| = 1;
 my $f = Test::Corral::Fault->new();
 my $d = $f->d();
 
-$f->plan(15);
+$f->plan(16);
 $f->begin();
 
 ###############################################################################
@@ -59,6 +60,7 @@ is(join(' ', @{ $back{ $other->{instance_id} } }{qw/pid incarnation/}),
     join(' ', @$other{qw/pid incarnation/}), 'one agent went on');
 is($back{ $victim->{instance_id} }{incarnation}, $victim->{incarnation} + 1,
     'the other was started once');
+is(scalar(descendants("$d->{dir}/r/agents/")), 2, 'there is no third');
 $f->unharmed();
 $f->lives('Redis is filled');
 is($f->serve(), 20, 'new clients');

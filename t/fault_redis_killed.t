@@ -15,6 +15,7 @@ BEGIN { use FindBin; chdir($FindBin::Bin); }
 use lib 'lib';
 use Test::Corral;
 use Test::Corral::Fault;
+use Test::Corral::Shim qw/descendants/;
 
 ###############################################################################
 
@@ -24,7 +25,7 @@ select STDOUT; $| = 1;
 my $f = Test::Corral::Fault->new();
 my $d = $f->d();
 
-$f->plan(15);
+$f->plan(17);
 $f->begin();
 
 ###############################################################################
@@ -50,8 +51,12 @@ my @back = $d->wait_instances('echo', sub {
 my %back = map { $_->{instance_id} => $_ } @back;
 
 is($back{ $other->{instance_id} }{pid}, $other->{pid}, 'one agent went on');
-is($back{ $victim->{instance_id} }{incarnation}, $victim->{incarnation} + 1,
-    'the other was started once');
+is($back{ $other->{instance_id} }{incarnation}, $other->{incarnation},
+    'and was never restarted');
+is(join(' ', map { $back{ $victim->{instance_id} }{$_} // '-' }
+    qw/incarnation exit_signal/), $victim->{incarnation} + 1 . ' 9',
+    'the other was started once, and what ended it is known');
+is(scalar(descendants("$d->{dir}/r/agents/")), 2, 'there is no third');
 $f->unharmed();
 $f->lives('Redis is back');
 is($f->serve(), 20, 'new clients');

@@ -21,7 +21,6 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $f = Test::Corral::Fault->new();
-my $d = $f->d();
 
 $f->plan(14);
 $f->begin();
@@ -39,10 +38,7 @@ $f->unharmed();
 
 # it is back
 
-my @back = $d->wait_instances('echo', sub {
-    2 == grep { $_->{state} eq 'running' && $_->{health} eq 'healthy' } @_
-}, 20);
-my ($again) = grep { $_->{instance_id} eq $victim->{instance_id} } @back;
+my $again = { $f->recovered($victim) }->{ $victim->{instance_id} };
 
 is($again->{incarnation}, $victim->{incarnation} + 1, 'in its next incarnation');
 is($again->{exit_signal}, 9, 'what ended it is known');

@@ -42,12 +42,7 @@ $f->unharmed();
 
 $d->start();
 
-my @back = $d->wait_instances('echo', sub {
-    my %pids = map { $_->{pid} => 1 } grep { $_->{state} eq 'running'
-        && $_->{health} eq 'healthy' } @_;
-    2 == keys %pids && !$pids{ $victim->{pid} };
-}, 20);
-my %back = map { $_->{instance_id} => $_ } @back;
+my %back = $f->recovered($victim);
 
 is($back{ $other->{instance_id} }{pid}, $other->{pid}, 'adopted');
 is(join(' ', map { $back{ $victim->{instance_id} }{$_} // '-' }

@@ -51,10 +51,7 @@ ok(wait_for(sub {
         && $_->{state} eq 'serving' } $f->s()->workers();
 }, 20), 'it is filled under another epoch, which the workers follow');
 
-my @back = $d->wait_instances('echo', sub {
-    2 == grep { $_->{state} eq 'running' && $_->{health} eq 'healthy' } @_
-}, 20);
-my %back = map { $_->{instance_id} => $_ } @back;
+my %back = $f->recovered($victim);
 
 is(join(' ', @{ $back{ $other->{instance_id} } }{qw/pid incarnation/}),
     join(' ', @$other{qw/pid incarnation/}), 'one agent went on');

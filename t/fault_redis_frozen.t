@@ -67,10 +67,7 @@ ok(wait_for(sub {
 cmp_ok(expired(), '>', $expired, 'leases had ended');
 is($d->_redis_pid(), $redis, 'nobody started another Redis');
 
-my @back = $d->wait_instances('echo', sub {
-    2 == grep { $_->{state} eq 'running' && $_->{health} eq 'healthy' } @_
-}, 20);
-my %back = map { $_->{instance_id} => $_ } @back;
+my %back = $f->recovered($victim);
 
 is(join(' ', @{ $back{ $other->{instance_id} } }{qw/pid incarnation/}),
     join(' ', @$other{qw/pid incarnation/}), 'one agent went on');

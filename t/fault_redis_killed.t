@@ -45,10 +45,7 @@ ok(wait_for(sub {
     'workers and corrald are back on Redis');
 isnt($d->_redis_pid(), $redis, 'which is another process');
 
-my @back = $d->wait_instances('echo', sub {
-    2 == grep { $_->{state} eq 'running' && $_->{health} eq 'healthy' } @_
-}, 20);
-my %back = map { $_->{instance_id} => $_ } @back;
+my %back = $f->recovered($victim);
 
 is($back{ $other->{instance_id} }{pid}, $other->{pid}, 'one agent went on');
 is($back{ $other->{instance_id} }{incarnation}, $other->{incarnation},

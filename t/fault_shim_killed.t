@@ -24,7 +24,7 @@ select STDOUT; $| = 1;
 my $f = Test::Corral::Fault->new();
 my $d = $f->d();
 
-$f->plan(15);
+$f->plan(16);
 $f->begin();
 
 ###############################################################################
@@ -44,13 +44,10 @@ $f->unharmed();
 
 # it is back, as another process under another shim
 
-my @back = $d->wait_instances('echo', sub {
-    2 == grep { $_->{state} eq 'running' && $_->{health} eq 'healthy'
-        && $_->{pid} != $victim->{pid} } @_
-}, 20);
-my ($again) = grep { $_->{instance_id} eq $victim->{instance_id} } @back;
+my $again = { $f->recovered($victim) }->{ $victim->{instance_id} };
 
 is($again->{incarnation}, $victim->{incarnation} + 1, 'in its next incarnation');
+isnt($again->{pid}, $victim->{pid}, 'another process');
 isnt(($d->shim($victim->{instance_id}))[0], $shim, 'under another shim');
 $f->lives('it is back');
 is($f->serve(), 20, 'new clients');

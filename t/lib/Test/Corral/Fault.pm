@@ -316,6 +316,23 @@ sub unharmed {
         scalar @ids, $r->{messages}, $name ? ": $name" : '');
 }
 
+# Waits until all instances are well and this one, which died, is in its next
+# incarnation; returns them by id.
+
+sub recovered {
+    my ($self, $victim, $timeout) = @_;
+
+    my @i = $self->{d}->wait_instances('echo', sub {
+        my %at = map { $_->{instance_id} => $_->{incarnation} } grep {
+            $_->{state} eq 'running' && $_->{health} eq 'healthy' } @_;
+
+        keys %at == $self->instances()
+            && $at{ $victim->{instance_id} } > $victim->{incarnation};
+    }, $timeout // 20);
+
+    return map { $_->{instance_id} => $_ } @i;
+}
+
 # All clients leave: nothing is counted, nothing listed.
 
 sub finish {

@@ -41,7 +41,7 @@ is($f->affect(sub { $_[0]{instance_id} eq $id }), 12,
 
 $f->strike(sub { kill 'STOP', $victim->{pid} });
 cmp_ok($f->{slowest}, '<', 4, 'which do not wait for long');
-$f->told([ 1011 ], 4);
+$f->told([ 1011 ], 5);
 
 ok($d->wait_instances('echo', sub {
     grep { $_->{instance_id} eq $id && $_->{health} eq 'unhealthy' } @_

@@ -23,6 +23,10 @@ use Test::Corral::Fault;
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
+# the fault takes a while: it is to be over before they are all answered
+
+$Test::Corral::Fault::BURST = 10;
+
 my $f = Test::Corral::Fault->new();
 my $t = $f->t();
 

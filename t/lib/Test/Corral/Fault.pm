@@ -30,7 +30,7 @@ use Test::Corral;
 use Test::Corral::Stack;
 
 our $CLIENTS = 24;              # connected from the beginning
-our $BURST = 4;                 # messages of each when the fault comes
+our $BURST = 6;                 # messages of each when the fault comes
 our $DELAY = 500;               # ms until the agent answers a message
 our $SERVED = 20;               # new clients during the fault
 our $UNANSWERED = 50;           # messages, at the least
@@ -220,7 +220,7 @@ sub begin {
     wait_for(sub {
         ($counted, $differs) = ($self->{s}->counted('echo'), $self->differs());
         $differs eq '' && !grep { $counted->{$_} != $wanted{$_} } keys %wanted;
-    });
+    }, 15);
 
     Test::More::is_deeply($counted, \%wanted, "before: $CLIENTS clients, "
         . join(' ', values %wanted) . ' on the instances');
@@ -343,9 +343,9 @@ sub finish {
     my ($counted, $listed);
 
     wait_for(sub { $counted = sum0(values %{ $self->{s}->counted('echo') });
-        $counted == 0 });
+        $counted == 0 }, 10);
     wait_for(sub { $listed = sum0(values %{ $self->{s}->listed('echo') });
-        $listed == 0 });
+        $listed == 0 }, 10);
 
     Test::More::is($counted, 0, 'in the end: none is counted');
     Test::More::is($listed, 0, 'in the end: none is listed');

@@ -35,7 +35,7 @@ $f->begin();
 
 ###############################################################################
 
-# the state file is written at most every two seconds
+# the state file is written a moment after a change
 
 my $revision = $t->status()->{revision};
 ok(wait_for(sub {

@@ -16,6 +16,7 @@ BEGIN { use FindBin; chdir($FindBin::Bin); }
 use lib 'lib';
 use Test::Corral;
 use Test::Corral::Fault;
+use Test::Corral::Shim qw/descendants/;
 
 ###############################################################################
 
@@ -25,7 +26,7 @@ select STDOUT; $| = 1;
 my $f = Test::Corral::Fault->new();
 my $d = $f->d();
 
-$f->plan(14);
+$f->plan(15);
 $f->begin();
 
 ###############################################################################
@@ -48,6 +49,7 @@ is($back{ $other->{instance_id} }{pid}, $other->{pid}, 'adopted');
 is(join(' ', map { $back{ $victim->{instance_id} }{$_} // '-' }
     qw/incarnation exit_signal/), $victim->{incarnation} + 1 . ' 9',
     'started again, and what ended it is known');
+is(scalar(descendants("$d->{dir}/r/agents/")), 2, 'there is no third');
 $f->lives('corrald is back');
 is($f->serve(), 20, 'new clients');
 

@@ -35,10 +35,11 @@ $f->begin();
 my %held;
 wait_for(sub {
     my %rows = $f->rows();
+    return 0 if grep { !$_->{worker} } values %rows;
     %held = ();
     $held{ $_->{worker} }++ for values %rows;
     keys %held == 2 or !$f->connect(4);
-});
+}, 15);
 
 is(scalar keys %held, 2, 'clients on both workers');
 

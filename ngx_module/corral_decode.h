@@ -103,6 +103,7 @@ typedef struct {
     int64_t         balance;            /* corral_method_e */
     corral_str_t    hash_key;
     int64_t         hash_balance_factor;    /* percent, 0: no bound */
+    int64_t         spill_threshold;        /* percent */
     int64_t         connect_timeout;
     int64_t         handshake_timeout;
     int64_t         idle_timeout;
@@ -125,6 +126,7 @@ typedef struct {
     corral_str_t    node;
     corral_str_t    address;
     int64_t         weight;
+    int64_t         priority;
     int64_t         state;              /* corral_state_e */
     int64_t         health;             /* corral_health_e */
 } corral_instance_t;

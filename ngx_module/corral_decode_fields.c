@@ -99,6 +99,7 @@ static const corral_decode_member_t  corral_decode_service_members[] = {
     corral_decode_member(service, balance),
     corral_decode_member(service, hash_key),
     corral_decode_member(service, hash_balance_factor),
+    corral_decode_member(service, spill_threshold),
     corral_decode_member(service, connect_timeout),
     corral_decode_member(service, handshake_timeout),
     corral_decode_member(service, idle_timeout),
@@ -121,6 +122,7 @@ static const corral_decode_member_t  corral_decode_instance_members[] = {
     corral_decode_member(instance, node),
     corral_decode_member(instance, address),
     corral_decode_member(instance, weight),
+    corral_decode_member(instance, priority),
     corral_decode_member(instance, state),
     corral_decode_member(instance, health)
 };

@@ -244,6 +244,9 @@ ngx_http_corral_metrics_handler(ngx_http_request_t *r)
         "# HELP corral_service_active_connections WebSockets and requests "
         "its instances hold now\n"
         "# TYPE corral_service_active_connections gauge\n"
+        "# HELP corral_service_tier_share Part of the traffic that instances "
+        "of a priority get\n"
+        "# TYPE corral_service_tier_share gauge\n"
         "# HELP corral_instance_active_connections WebSockets and requests "
         "the instance holds now\n"
         "# TYPE corral_instance_active_connections gauge\n"
@@ -566,6 +569,8 @@ ngx_http_corral_metrics_gauge_service(ngx_http_corral_service_t *service,
 {
     ngx_http_corral_metrics_out_t *out = data;
 
+    uint32_t                     n, drawn;
+    ngx_http_corral_tier_t      *tier;
     ngx_http_corral_slot_view_t  view;
 
     out->service = service;
@@ -574,6 +579,17 @@ ngx_http_corral_metrics_gauge_service(ngx_http_corral_service_t *service,
         ngx_http_corral_metrics_print(out,
             "corral_service_active_connections{service=\"%V\"} %uD\n",
             &service->name, view.active);
+    }
+
+    for (n = 0, drawn = 0; n < service->ntiers; n++) {
+        tier = &service->tiers[n];
+
+        ngx_http_corral_metrics_print(out,
+            "corral_service_tier_share{service=\"%V\",priority=\"%uD\"} %.3f\n",
+            &service->name, tier->priority,
+            (double) (tier->until - drawn) / CORRAL_BALANCE_DRAW);
+
+        drawn = tier->until;
     }
 
     ngx_http_corral_registry_walk_instances(service,
@@ -670,15 +686,30 @@ ngx_http_corral_status_service(ngx_http_corral_service_t *service, void *data)
 {
     ngx_http_corral_metrics_out_t *out = data;
 
+    uint32_t                     n, drawn;
+    ngx_http_corral_tier_t      *tier;
     ngx_http_corral_slot_view_t  view;
 
     static char  *desired[] = { "running", "stopped", "paused" };
 
     ngx_http_corral_metrics_print(out,
         "%s{\"service_id\":\"%V\",\"name\":\"%V\",\"desired\":\"%s\","
-        "\"ready\":%uD,\"total\":%uD",
+        "\"ready\":%uD,\"total\":%uD,\"tiers\":[",
         out->service ? "," : "", &service->id, &service->name,
         desired[service->desired], service->n, service->total);
+
+    for (n = 0, drawn = 0; n < service->ntiers; n++) {
+        tier = &service->tiers[n];
+
+        ngx_http_corral_metrics_print(out,
+            "%s{\"priority\":%uD,\"ready\":%uD,\"total\":%uD,\"share\":%.3f}",
+            n ? "," : "", tier->priority, tier->n, tier->total,
+            (double) (tier->until - drawn) / CORRAL_BALANCE_DRAW);
+
+        drawn = tier->until;
+    }
+
+    ngx_http_corral_metrics_print(out, "]");
 
     if (ngx_http_corral_table_view_ref(service->terms.ref, &view)) {
         ngx_http_corral_metrics_print(out, ",\"active\":%uD,\"reserved\":%uD",
@@ -710,9 +741,10 @@ ngx_http_corral_status_instance(
 
     ngx_http_corral_metrics_print(out,
         "%s{\"instance_id\":\"%V\",\"incarnation\":%uD,\"weight\":%uD,"
-        "\"state\":\"%s\",\"health\":\"%s\",\"address\":",
+        "\"priority\":%uD,\"state\":\"%s\",\"health\":\"%s\",\"address\":",
         out->items++ ? "," : "", &instance->id, instance->incarnation,
-        instance->weight, ngx_http_corral_status_states[instance->state],
+        instance->weight, instance->priority,
+        ngx_http_corral_status_states[instance->state],
         ngx_http_corral_status_healths[instance->health]);
 
     ngx_http_corral_metrics_string(out, &instance->address);

@@ -198,6 +198,7 @@ ngx_http_corral_registry_walk_instances(ngx_http_corral_service_t *service,
         view.address.data = (u_char *) i->doc->doc.address.data;
         view.incarnation = i->doc->doc.incarnation;
         view.weight = i->doc->doc.weight;
+        view.priority = i->doc->doc.priority;
         view.state = i->doc->doc.state;
         view.health = i->doc->doc.health;
         view.ref = i->doc->ref;

@@ -82,6 +82,19 @@ typedef struct {
 } ngx_http_corral_terms_t;
 
 
+/* Instances of one priority. */
+
+typedef struct {
+    uint32_t                     priority;
+    uint32_t                     first;     /* of service->instances */
+    uint32_t                     n;
+    uint32_t                     total;     /* that should be ready */
+    uint32_t                     until;     /* of CORRAL_BALANCE_DRAW: the
+                                               draws below are this tier's */
+    corral_balance_t            *balance;
+} ngx_http_corral_tier_t;
+
+
 /*
  * A service of one generation, immutable.  Nobody keeps a pointer beyond the
  * current event: what a request needs later is copied, so that long
@@ -100,10 +113,12 @@ typedef struct {
     uint32_t                     max_sessions;
     ngx_http_corral_terms_t      terms;
 
-    ngx_http_corral_instance_t  *instances; /* eligible, of the best health */
+    ngx_http_corral_instance_t  *instances; /* eligible, of the best health,
+                                               by priority */
     uint32_t                     n;
     uint32_t                     total;     /* of any state */
-    corral_balance_t            *balance;   /* over instances */
+    ngx_http_corral_tier_t      *tiers;     /* with instances, by priority */
+    uint32_t                     ntiers;
 
     ngx_pool_t                  *pool;
 } ngx_http_corral_service_t;
@@ -145,6 +160,7 @@ typedef struct {
     ngx_str_t                  address;
     uint32_t                   incarnation;
     uint32_t                   weight;
+    uint32_t                   priority;
     ngx_uint_t                 state;       /* corral_state_e */
     ngx_uint_t                 health;      /* corral_health_e */
     ngx_http_corral_slot_t     ref;

@@ -9,14 +9,23 @@
 #include "ngx_http_corral_registry_entries.h"
 
 
+#define NGX_HTTP_CORRAL_RANK_ERROR  ((ngx_uint_t) -1)
+
+
 static ngx_int_t ngx_http_corral_registry_build_instances(
-    ngx_http_corral_sentry_t *s, ngx_http_corral_service_t *o);
+    ngx_http_corral_sentry_t *s, ngx_http_corral_service_t *o,
+    ngx_uint_t threshold);
+static ngx_uint_t ngx_http_corral_registry_build_tiers(
+    ngx_http_corral_sentry_t *s, ngx_http_corral_service_t *o,
+    ngx_uint_t threshold, uint32_t *next);
+static ngx_uint_t ngx_http_corral_registry_build_due(
+    ngx_http_corral_idoc_t *idoc);
 static ngx_http_corral_idoc_t *ngx_http_corral_registry_build_doc(
     ngx_http_corral_ientry_t *i);
 static ngx_uint_t ngx_http_corral_registry_build_rank(
     ngx_http_corral_idoc_t *idoc);
 static ngx_int_t ngx_http_corral_registry_build_balance(
-    ngx_http_corral_service_t *o);
+    ngx_http_corral_service_t *o, ngx_http_corral_tier_t *tier);
 static void ngx_http_corral_registry_build_terms(
     ngx_http_corral_terms_t *terms, corral_service_t *doc);
 static ngx_int_t ngx_http_corral_registry_build_string(ngx_pool_t *pool,
@@ -42,6 +51,7 @@ ngx_http_corral_method_t  ngx_http_corral_methods[] = {
 ngx_int_t
 ngx_http_corral_registry_build(ngx_http_corral_sentry_t *s)
 {
+    uint32_t                    n;
     ngx_str_t                   key;
     ngx_pool_t                 *pool;
     corral_service_t           *doc;
@@ -95,11 +105,18 @@ ngx_http_corral_registry_build(ngx_http_corral_sentry_t *s)
 
     o->terms.ref = ngx_http_corral_table_slot(&key);
 
-    if (ngx_http_corral_registry_build_instances(s, o) != NGX_OK
-        || ngx_http_corral_registry_build_balance(o) != NGX_OK)
+    if (ngx_http_corral_registry_build_instances(s, o, doc->spill_threshold)
+        != NGX_OK)
     {
         ngx_destroy_pool(pool);
         return NGX_ERROR;
+    }
+
+    for (n = 0; n < o->ntiers; n++) {
+        if (ngx_http_corral_registry_build_balance(o, &o->tiers[n]) != NGX_OK) {
+            ngx_destroy_pool(pool);
+            return NGX_ERROR;
+        }
     }
 
     s->next_object = o;
@@ -112,43 +129,22 @@ ngx_http_corral_registry_build(ngx_http_corral_sentry_t *s)
 
 static ngx_int_t
 ngx_http_corral_registry_build_instances(ngx_http_corral_sentry_t *s,
-    ngx_http_corral_service_t *o)
+    ngx_http_corral_service_t *o, ngx_uint_t threshold)
 {
-    ngx_uint_t                   rank, best;
+    uint32_t                     next[CORRAL_PRIORITY_MAX + 1];
+    ngx_uint_t                   best;
     ngx_queue_t                 *q;
     ngx_http_corral_idoc_t      *idoc;
     ngx_http_corral_ientry_t    *i;
     ngx_http_corral_instance_t  *instance;
 
-    best = 0;
+    best = ngx_http_corral_registry_build_tiers(s, o, threshold, next);
 
-    for (q = ngx_queue_head(&s->instances);
-         q != ngx_queue_sentinel(&s->instances);
-         q = ngx_queue_next(q))
-    {
-        i = ngx_queue_data(q, ngx_http_corral_ientry_t, link);
-        idoc = ngx_http_corral_registry_build_doc(i);
-
-        if (idoc == NULL) {
-            continue;
-        }
-
-        o->total++;
-
-        rank = ngx_http_corral_registry_build_rank(idoc);
-
-        if (rank > best) {
-            best = rank;
-            o->n = 0;
-        }
-
-        if (rank && rank == best) {
-            o->n++;
-        }
+    if (best == NGX_HTTP_CORRAL_RANK_ERROR) {
+        return NGX_ERROR;
     }
 
-    if (o->n == 0 || o->desired != CORRAL_DESIRED_RUNNING) {
-        o->n = 0;
+    if (o->n == 0) {
         return NGX_OK;
     }
 
@@ -157,8 +153,6 @@ ngx_http_corral_registry_build_instances(ngx_http_corral_sentry_t *s,
     if (o->instances == NULL) {
         return NGX_ERROR;
     }
-
-    instance = o->instances;
 
     for (q = ngx_queue_head(&s->instances);
          q != ngx_queue_sentinel(&s->instances);
@@ -173,6 +167,8 @@ ngx_http_corral_registry_build_instances(ngx_http_corral_sentry_t *s,
 
         /* the entry and its document outlive the object: swap sees to it */
 
+        instance = &o->instances[next[idoc->doc.priority]++];
+
         instance->id = i->by_id.str;
         instance->name.len = idoc->doc.address.len;
         instance->name.data = (u_char *) idoc->doc.address.data;
@@ -181,11 +177,114 @@ ngx_http_corral_registry_build_instances(ngx_http_corral_sentry_t *s,
         instance->weight = idoc->doc.weight;
         instance->key = idoc->key;
         instance->ref = idoc->ref;
-
-        instance++;
     }
 
     return NGX_OK;
+}
+
+
+/*
+ * Counts, makes the tiers, and sets next[priority] to the place of the tier's
+ * first instance.  Returns the best rank that there is.
+ */
+
+static ngx_uint_t
+ngx_http_corral_registry_build_tiers(ngx_http_corral_sentry_t *s,
+    ngx_http_corral_service_t *o, ngx_uint_t threshold, uint32_t *next)
+{
+    uint32_t                  p, n, first, ready[CORRAL_PRIORITY_MAX + 1],
+                              total[CORRAL_PRIORITY_MAX + 1],
+                              until[CORRAL_PRIORITY_MAX + 1];
+    ngx_uint_t                rank, best;
+    ngx_queue_t              *q;
+    ngx_http_corral_idoc_t   *idoc;
+    ngx_http_corral_tier_t   *tier;
+
+    best = 0;
+
+    ngx_memzero(ready, sizeof(ready));
+    ngx_memzero(total, sizeof(total));
+
+    for (q = ngx_queue_head(&s->instances);
+         q != ngx_queue_sentinel(&s->instances);
+         q = ngx_queue_next(q))
+    {
+        idoc = ngx_http_corral_registry_build_doc(
+                   ngx_queue_data(q, ngx_http_corral_ientry_t, link));
+
+        if (idoc == NULL) {
+            continue;
+        }
+
+        o->total++;
+        total[idoc->doc.priority] += ngx_http_corral_registry_build_due(idoc);
+
+        rank = ngx_http_corral_registry_build_rank(idoc);
+
+        if (rank > best) {
+            best = rank;
+            ngx_memzero(ready, sizeof(ready));
+        }
+
+        ready[idoc->doc.priority] += rank && rank == best;
+    }
+
+    if (best == 0 || o->desired != CORRAL_DESIRED_RUNNING) {
+        return 0;
+    }
+
+    for (p = 0, n = 0, first = 0; p <= CORRAL_PRIORITY_MAX; p++) {
+        next[p] = first;
+        first += ready[p];
+        n += ready[p] != 0;
+    }
+
+    tier = ngx_pcalloc(o->pool, n * sizeof(ngx_http_corral_tier_t));
+    if (tier == NULL) {
+        return NGX_HTTP_CORRAL_RANK_ERROR;
+    }
+
+    corral_balance_tiers(CORRAL_PRIORITY_MAX + 1, ready, total, threshold,
+                         until);
+
+    o->n = first;
+    o->tiers = tier;
+    o->ntiers = n;
+
+    for (p = 0; p <= CORRAL_PRIORITY_MAX; p++) {
+
+        if (ready[p] == 0) {
+            continue;
+        }
+
+        tier->priority = p;
+        tier->first = next[p];
+        tier->n = ready[p];
+        tier->total = total[p];
+        tier->until = until[p];
+        tier++;
+    }
+
+    return best;
+}
+
+
+/* is the instance one of those that should be ready? */
+
+static ngx_uint_t
+ngx_http_corral_registry_build_due(ngx_http_corral_idoc_t *idoc)
+{
+    switch (idoc->doc.state) {
+
+    case CORRAL_STATE_PENDING:
+    case CORRAL_STATE_STARTING:
+    case CORRAL_STATE_RUNNING:
+    case CORRAL_STATE_FAILED:
+        return idoc->doc.weight != 0;
+
+    default:
+        return 0;
+    }
 }
 
 
@@ -229,28 +328,27 @@ ngx_http_corral_registry_build_rank(ngx_http_corral_idoc_t *idoc)
 
 
 static ngx_int_t
-ngx_http_corral_registry_build_balance(ngx_http_corral_service_t *o)
+ngx_http_corral_registry_build_balance(ngx_http_corral_service_t *o,
+    ngx_http_corral_tier_t *tier)
 {
-    uint32_t                   i, *weights;
-    uint64_t                  *ids;
-    unsigned                   methods;
-    ngx_int_t                  rc;
-    ngx_http_corral_method_t  *m;
+    uint32_t                     i, *weights;
+    uint64_t                    *ids;
+    unsigned                     methods;
+    ngx_int_t                    rc;
+    ngx_http_corral_method_t    *m;
+    ngx_http_corral_instance_t  *instance;
 
-    if (o->n == 0) {
-        return NGX_OK;
-    }
-
-    weights = ngx_alloc(o->n * sizeof(uint32_t), ngx_cycle->log);
-    ids = ngx_alloc(o->n * sizeof(uint64_t), ngx_cycle->log);
+    weights = ngx_alloc(tier->n * sizeof(uint32_t), ngx_cycle->log);
+    ids = ngx_alloc(tier->n * sizeof(uint64_t), ngx_cycle->log);
 
     rc = NGX_ERROR;
 
     if (weights && ids) {
 
-        for (i = 0; i < o->n; i++) {
-            weights[i] = o->instances[i].weight;
-            ids[i] = o->instances[i].key;
+        for (i = 0; i < tier->n; i++) {
+            instance = &o->instances[tier->first + i];
+            weights[i] = instance->weight;
+            ids[i] = instance->key;
         }
 
         methods = ngx_http_corral_reg.methods;
@@ -260,10 +358,10 @@ ngx_http_corral_registry_build_balance(ngx_http_corral_service_t *o)
             methods = 1 << m->method;
         }
 
-        o->balance = corral_balance_create(o->n, weights, ids, methods,
-                                           ngx_http_corral_registry_palloc,
-                                           o->pool);
-        if (o->balance) {
+        tier->balance = corral_balance_create(tier->n, weights, ids, methods,
+                                              ngx_http_corral_registry_palloc,
+                                              o->pool);
+        if (tier->balance) {
             rc = NGX_OK;
         }
     }

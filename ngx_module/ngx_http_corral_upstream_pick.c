@@ -14,14 +14,19 @@
 
 typedef struct {
     ngx_http_corral_service_t  *service;
+    ngx_http_corral_tier_t     *tier;
     ngx_http_corral_ctx_t      *ctx;
     ngx_uint_t                  last_resort;
 } ngx_http_corral_pick_view_t;
 
 
-static uint32_t ngx_http_corral_upstream_pick_choose(ngx_http_request_t *r,
-    ngx_http_corral_pick_view_t *view, ngx_uint_t method,
-    ngx_str_t *hash_key);
+static ngx_http_corral_instance_t *ngx_http_corral_upstream_pick_choose(
+    ngx_http_request_t *r, ngx_http_corral_pick_view_t *view,
+    ngx_uint_t method, ngx_str_t *hash_key);
+static uint32_t ngx_http_corral_upstream_pick_tier(
+    ngx_http_corral_pick_view_t *view, ngx_uint_t method, uint64_t key);
+static ngx_http_corral_instance_t *ngx_http_corral_upstream_pick_instance(
+    ngx_http_corral_pick_view_t *view, uint32_t i);
 static uint64_t ngx_http_corral_upstream_pick_random(void);
 static int ngx_http_corral_upstream_pick_ok(void *data, uint32_t i);
 static uint32_t ngx_http_corral_upstream_pick_load(void *data, uint32_t i);
@@ -38,7 +43,6 @@ ngx_int_t
 ngx_http_corral_upstream_pick(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_http_upstream_srv_conf_t *us)
 {
-    uint32_t                              i;
     ngx_str_t                             hash_key;
     ngx_http_corral_instance_t           *instance;
     ngx_http_corral_main_conf_t          *mcf;
@@ -66,13 +70,11 @@ ngx_http_corral_upstream_pick(ngx_http_request_t *r,
     ctx->method = ngx_http_corral_upstream_method(view.service, ucf,
                                                   &hash_key);
 
-    i = ngx_http_corral_upstream_pick_choose(r, &view, ctx->method, &hash_key);
-
-    if (i == CORRAL_BALANCE_NONE) {
+    instance = ngx_http_corral_upstream_pick_choose(r, &view, ctx->method,
+                                                    &hash_key);
+    if (instance == NULL) {
         return NGX_BUSY;
     }
-
-    instance = &view.service->instances[i];
 
     if (ngx_http_corral_upstream_pick_copy(r, ctx, instance) != NGX_OK) {
         return NGX_ERROR;
@@ -114,76 +116,120 @@ ngx_http_corral_upstream_method(ngx_http_corral_service_t *service,
 
 
 /*
+ * One tier is drawn by its share; if nobody can be taken there the others are
+ * looked at, the first one first.
+ *
  * Ejected instances are passed over.  When nothing else is left they are
  * tried all the same: a gateway that has ejected all of them knows nothing,
  * and a try costs less than an answer that is wrong.
  */
 
-static uint32_t
+static ngx_http_corral_instance_t *
 ngx_http_corral_upstream_pick_choose(ngx_http_request_t *r,
-    ngx_http_corral_pick_view_t *view, ngx_uint_t method,
-    ngx_str_t *hash_key)
+    ngx_http_corral_pick_view_t *view, ngx_uint_t method, ngx_str_t *hash_key)
 {
-    uint32_t                    i, *cursor;
-    uint64_t                    random, key;
+    uint32_t                    i, n, drawn, draw;
+    uint64_t                    key;
+    ngx_http_corral_service_t  *service;
+
+    service = view->service;
+
+    key = (method == NGX_HTTP_CORRAL_HASH)
+          ? ngx_http_corral_upstream_pick_key(r, view->ctx, hash_key)
+          : ngx_http_corral_upstream_pick_random();
+
+    draw = key % CORRAL_BALANCE_DRAW;
+
+    for (drawn = 0; drawn < service->ntiers - 1; drawn++) {
+        if (draw < service->tiers[drawn].until) {
+            break;
+        }
+    }
+
+    for (view->last_resort = 0; view->last_resort < 2; view->last_resort++) {
+
+        for (n = 0; n <= service->ntiers; n++) {
+
+            if (n == drawn + 1) {
+                continue;
+            }
+
+            view->tier = &service->tiers[n ? n - 1 : drawn];
+
+            i = ngx_http_corral_upstream_pick_tier(view, method, key);
+
+            if (i != CORRAL_BALANCE_NONE) {
+                return ngx_http_corral_upstream_pick_instance(view, i);
+            }
+        }
+    }
+
+    return NULL;
+}
+
+
+/* an instance of view->tier; key is for hash alone */
+
+static uint32_t
+ngx_http_corral_upstream_pick_tier(ngx_http_corral_pick_view_t *view,
+    ngx_uint_t method, uint64_t key)
+{
+    uint32_t                   *cursor;
+    uint64_t                    random;
+    corral_balance_t           *b;
     corral_balance_view_t       bv;
     ngx_http_corral_service_t  *service;
 
     service = view->service;
+    b = view->tier->balance;
 
     bv.ok = ngx_http_corral_upstream_pick_ok;
     bv.load = ngx_http_corral_upstream_pick_load;
     bv.cost = ngx_http_corral_upstream_pick_cost;
     bv.data = view;
 
-    for (view->last_resort = 0; view->last_resort < 2; view->last_resort++) {
+    random = ngx_http_corral_upstream_pick_random();
 
-        random = ngx_http_corral_upstream_pick_random();
+    switch (method) {
 
-        switch (method) {
+    case NGX_HTTP_CORRAL_LEAST_CONN:
+        return corral_balance_least_conn(b, &bv, random);
 
-        case NGX_HTTP_CORRAL_LEAST_CONN:
-            i = corral_balance_least_conn(service->balance, &bv, random);
-            break;
+    case NGX_HTTP_CORRAL_HASH:
 
-        case NGX_HTTP_CORRAL_HASH:
-            key = ngx_http_corral_upstream_pick_key(r, view->ctx, hash_key);
-            i = service->hash_factor
-                ? corral_balance_hash_bounded(service->balance, &bv, key,
-                      ngx_http_corral_table_load(service->terms.ref),
-                      service->hash_factor)
-                : corral_balance_hash(service->balance, &bv, key);
-            break;
-
-        case NGX_HTTP_CORRAL_RANDOM:
-            i = corral_balance_random(service->balance, &bv, random);
-            break;
-
-        case NGX_HTTP_CORRAL_P2C:
-            i = corral_balance_two_choices(service->balance, &bv, random);
-            break;
-
-        case NGX_HTTP_CORRAL_EWMA:
-            i = corral_balance_cheapest(service->balance, &bv, random);
-            break;
-
-        default: /* NGX_HTTP_CORRAL_ROUND_ROBIN */
-
-            /* one cursor for all workers, so that a cycle is exact */
-
-            cursor = ngx_http_corral_table_cursor(view->ctx->terms.ref);
-
-            i = corral_balance_round_robin(service->balance, &bv, cursor,
-                                           random);
-            break;
+        if (service->hash_factor) {
+            return corral_balance_hash_bounded(b, &bv, key,
+                       ngx_http_corral_table_load(service->terms.ref),
+                       service->hash_factor);
         }
 
-        if (i != CORRAL_BALANCE_NONE) {
-            return i;
-        }
+        return corral_balance_hash(b, &bv, key);
+
+    case NGX_HTTP_CORRAL_RANDOM:
+        return corral_balance_random(b, &bv, random);
+
+    case NGX_HTTP_CORRAL_P2C:
+        return corral_balance_two_choices(b, &bv, random);
+
+    case NGX_HTTP_CORRAL_EWMA:
+        return corral_balance_cheapest(b, &bv, random);
+
+    default: /* NGX_HTTP_CORRAL_ROUND_ROBIN */
+
+        /* one cursor for all workers, so that a cycle is exact */
+
+        cursor = ngx_http_corral_table_cursor(view->ctx->terms.ref);
+
+        return corral_balance_round_robin(b, &bv, cursor, random);
     }
+}
 
-    return CORRAL_BALANCE_NONE;
+
+static ngx_http_corral_instance_t *
+ngx_http_corral_upstream_pick_instance(ngx_http_corral_pick_view_t *view,
+    uint32_t i)
+{
+    return &view->service->instances[view->tier->first + i];
 }
 
 
@@ -216,7 +262,7 @@ ngx_http_corral_upstream_pick_ok(void *data, uint32_t i)
     ngx_http_corral_instance_t  *instance;
 
     ctx = view->ctx;
-    instance = &view->service->instances[i];
+    instance = ngx_http_corral_upstream_pick_instance(view, i);
 
     for (n = 0; n < ctx->ntried; n++) {
         if (ctx->tried[n] == instance->key) {
@@ -242,7 +288,11 @@ ngx_http_corral_upstream_pick_load(void *data, uint32_t i)
 {
     ngx_http_corral_pick_view_t *view = data;
 
-    return ngx_http_corral_table_load(view->service->instances[i].ref);
+    ngx_http_corral_instance_t  *instance;
+
+    instance = ngx_http_corral_upstream_pick_instance(view, i);
+
+    return ngx_http_corral_table_load(instance->ref);
 }
 
 
@@ -262,7 +312,7 @@ ngx_http_corral_upstream_pick_cost(void *data, uint32_t i)
     double                       latency;
     ngx_http_corral_instance_t  *instance;
 
-    instance = &view->service->instances[i];
+    instance = ngx_http_corral_upstream_pick_instance(view, i);
 
     if (!ngx_http_corral_table_latency(instance->ref, &latency)) {
         (void) ngx_http_corral_table_latency(view->service->terms.ref,

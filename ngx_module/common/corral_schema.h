@@ -91,6 +91,7 @@
 #define CORRAL_SERVICES_MAX       100000
 #define CORRAL_INSTANCES_MAX      100000
 #define CORRAL_ID_MAX             64      /* bytes of an id or a name */
+#define CORRAL_PRIORITY_MAX       100     /* the max of its row, for arrays */
 
 
 /*
@@ -205,6 +206,9 @@
     X(hash_balance_factor, integer, user, CORRAL_G, 0, 1000, "", "0",         \
       "percent of the mean load that an instance takes of a hash, 100 to "    \
       "1000; 0: no bound")                                                    \
+    X(spill_threshold, integer, user, CORRAL_G, 0, 100, "", "70",             \
+      "percent of a priority's instances that must be ready for all of its "  \
+      "traffic; 0: any one")                                                  \
     X(connect_timeout, duration, user, CORRAL_G|CORRAL_N, 1, 3600000, "",     \
       "null", "to connect to an instance; null: the directive")               \
     X(handshake_timeout, duration, user, CORRAL_G|CORRAL_N, 1, 3600000, "",   \
@@ -308,6 +312,8 @@
       "unix:/path, 1.2.3.4:port or [::1]:port; names are resolved before")    \
     X(weight, integer, user, CORRAL_G, 0, 1000, "", "100",                    \
       "share of the traffic; 0: none new")                                    \
+    X(priority, integer, user, CORRAL_G, 0, 100, "", "0",                     \
+      "0 is used first; the next one for what those before cannot take")      \
     X(state, enumerate, node, CORRAL_G, 0, 0,                                 \
       "pending starting running paused draining stopping stopped failed",     \
       "\"pending\"", "see CORRAL_STATE_CHANGES")                              \

@@ -116,6 +116,7 @@ defaults(void)
     is_str(i.address.data, "", "address");
     is_int(i.incarnation, 1, "incarnation");
     is_int(i.weight, 100, "weight");
+    is_int(i.priority, 0, "priority");
     is_int(i.state, CORRAL_STATE_PENDING, "state");
     is_int(i.health, CORRAL_HEALTH_UNKNOWN, "health");
     arena_reset();
@@ -394,7 +395,7 @@ printing(void)
            ",\"tags\":[\"a\\\"b\",\"\\\\\"],\"desired\":\"stopped\","
            "\"protocol\":\"http\",\"upstream_host\":\"\",\"balance\":"
            "\"default\",\"hash_key\":\"\",\"hash_balance_factor\":0,"
-           "\"connect_timeout\":null,"
+           "\"spill_threshold\":70,\"connect_timeout\":null,"
            "\"handshake_timeout\":null,\"idle_timeout\":\"1m30s\","
            "\"ping_interval\":null,\"ping_timeout\":null,\"close_timeout\":null"
            ",\"max_message_size\":null,\"tries\":2,\"max_fails\":3,"
@@ -410,8 +411,9 @@ printing(void)
     n = corral_decode_print_instance(&i, text, sizeof(text));
     is_str(text, "{\"kind\":\"instance\",\"instance_id\":\"echo.x7\","
            "\"service_id\":\"s1\",\"incarnation\":1,\"node\":\"n1\","
-           "\"address\":\"[::1]:80\",\"weight\":100,\"state\":\"running\","
-           "\"health\":\"unknown\"}\n", "the line of an instance");
+           "\"address\":\"[::1]:80\",\"weight\":100,\"priority\":0,"
+           "\"state\":\"running\",\"health\":\"unknown\"}\n",
+           "the line of an instance");
 
     is_int((int64_t) corral_decode_print_instance(&i, NULL, 0), (int64_t) n,
            "its length without a buffer");

@@ -104,6 +104,8 @@ typedef struct {
     corral_str_t    hash_key;
     int64_t         hash_balance_factor;    /* percent, 0: no bound */
     int64_t         spill_threshold;        /* percent */
+    int64_t         slow_start;             /* 0: none */
+    int64_t         slow_start_rate;        /* 0: no limit */
     int64_t         connect_timeout;
     int64_t         handshake_timeout;
     int64_t         idle_timeout;

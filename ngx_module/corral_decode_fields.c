@@ -100,6 +100,8 @@ static const corral_decode_member_t  corral_decode_service_members[] = {
     corral_decode_member(service, hash_key),
     corral_decode_member(service, hash_balance_factor),
     corral_decode_member(service, spill_threshold),
+    corral_decode_member(service, slow_start),
+    corral_decode_member(service, slow_start_rate),
     corral_decode_member(service, connect_timeout),
     corral_decode_member(service, handshake_timeout),
     corral_decode_member(service, idle_timeout),

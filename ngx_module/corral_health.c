@@ -106,3 +106,53 @@ corral_health_latency(uint64_t word, uint32_t now)
     return estimate * corral_health_decay((double) corral_health_age(word, now)
                                           / CORRAL_HEALTH_TAU);
 }
+
+
+/*
+ * The part of its weight, of CORRAL_HEALTH_WHOLE, that an instance has at now
+ * which is there since then: it rises as a line, as HAProxy's does, from a
+ * hundredth, so that it is seen to work.  All in ms; slow_start 0: the whole.
+ */
+
+uint32_t
+corral_health_ramp(uint64_t since, uint64_t now, uint64_t slow_start)
+{
+    uint64_t  part;
+
+    if (now < since) {
+        now = since;                        /* another worker's clock */
+    }
+
+    if (now - since >= slow_start) {
+        return CORRAL_HEALTH_WHOLE;
+    }
+
+    part = (now - since) * CORRAL_HEALTH_WHOLE / slow_start;
+
+    return part > CORRAL_HEALTH_WHOLE / 100 ? (uint32_t) part
+                                            : CORRAL_HEALTH_WHOLE / 100;
+}
+
+
+/*
+ * Events of one second, packed as (second, count): the word after so many more.
+ * Its lower half is the count, 0 in a new second.  now is in ms.
+ */
+
+uint64_t
+corral_health_rate(uint64_t word, uint64_t now, uint32_t more)
+{
+    uint64_t  second;
+
+    second = (now / 1000) << 32;
+
+    if ((word ^ second) >> 32) {
+        word = second;
+    }
+
+    if ((uint32_t) word > UINT32_MAX - more) {
+        return word;
+    }
+
+    return word + more;
+}

@@ -1,7 +1,7 @@
 
 /*
- * The arithmetic of passive health: how slow an instance is.  See
- * corral_health.c.
+ * The arithmetic of passive health: how slow an instance is, how new it is.
+ * See corral_health.c.
  */
 
 
@@ -14,12 +14,16 @@
 
 #define CORRAL_HEALTH_TAU      10000    /* ms, a latency decays to 1/e */
 #define CORRAL_HEALTH_PENALTY  5000     /* ms that a failure counts as */
+#define CORRAL_HEALTH_WHOLE    65536    /* of a weight */
 
 
 /* Latencies are packed in one word, for one atomic: 0 is "no sample yet". */
 
 uint64_t corral_health_sample(uint64_t word, uint32_t now, uint32_t latency);
 double corral_health_latency(uint64_t word, uint32_t now);
+
+uint32_t corral_health_ramp(uint64_t since, uint64_t now, uint64_t slow_start);
+uint64_t corral_health_rate(uint64_t word, uint64_t now, uint32_t more);
 
 
 #endif /* _CORRAL_HEALTH_H_INCLUDED_ */

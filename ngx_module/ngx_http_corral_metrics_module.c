@@ -12,6 +12,8 @@
 #include "ngx_http_corral_relay.h"
 #include "ngx_http_corral_sync.h"
 
+#include <corral_health.h>
+
 
 #define NGX_HTTP_CORRAL_METRICS_BUF  16384
 
@@ -255,6 +257,9 @@ ngx_http_corral_metrics_handler(ngx_http_request_t *r)
         "# TYPE corral_instance_reserved_connections gauge\n"
         "# HELP corral_instance_available 1, or 0 while ejected\n"
         "# TYPE corral_instance_available gauge\n"
+        "# HELP corral_instance_ramp Part of its weight that a new instance "
+        "has\n"
+        "# TYPE corral_instance_ramp gauge\n"
         "# HELP corral_instance_latency_seconds Time to the head of an "
         "answer, peak moving average\n"
         "# TYPE corral_instance_latency_seconds gauge\n");
@@ -621,9 +626,14 @@ ngx_http_corral_metrics_gauge(ngx_http_corral_registry_instance_t *instance,
         "corral_instance_reserved_connections"
         "{service=\"%V\",instance=\"%V\"} %uD\n"
         "corral_instance_available"
-        "{service=\"%V\",instance=\"%V\"} %d\n",
+        "{service=\"%V\",instance=\"%V\"} %d\n"
+        "corral_instance_ramp"
+        "{service=\"%V\",instance=\"%V\"} %.3f\n",
         s, i, view.active, s, i, view.reserved, s, i,
-        view.avail == NGX_HTTP_CORRAL_AVAILABLE);
+        view.avail == NGX_HTTP_CORRAL_AVAILABLE, s, i,
+        (double) ngx_http_corral_table_ramp(instance->ref,
+                                            out->service->slow_start)
+        / CORRAL_HEALTH_WHOLE);
 
     if (ngx_http_corral_table_latency(instance->ref, &latency)) {
         ngx_http_corral_metrics_print(out,
@@ -751,9 +761,12 @@ ngx_http_corral_status_instance(
 
     if (ngx_http_corral_table_view_ref(instance->ref, &view)) {
         ngx_http_corral_metrics_print(out,
-            ",\"active\":%uD,\"reserved\":%uD,\"availability\":\"%s\"",
-            view.active, view.reserved,
-            ngx_http_corral_status_avails[view.avail]);
+            ",\"active\":%uD,\"reserved\":%uD,\"availability\":\"%s\","
+            "\"ramp\":%.3f", view.active, view.reserved,
+            ngx_http_corral_status_avails[view.avail],
+            (double) ngx_http_corral_table_ramp(instance->ref,
+                                                out->service->slow_start)
+            / CORRAL_HEALTH_WHOLE);
 
         if (ngx_http_corral_table_latency(instance->ref, &latency)) {
             ngx_http_corral_metrics_print(out, ",\"latency_ms\":%.1f", latency);

@@ -111,6 +111,8 @@ typedef struct {
     ngx_uint_t                   balance_method;     /* corral_method_e */
     uint32_t                     hash_factor;        /* percent, 0: none */
     uint32_t                     max_sessions;
+    uint32_t                     slow_start;         /* ms, 0: none */
+    uint32_t                     slow_start_rate;    /* per second, 0: any */
     ngx_http_corral_terms_t      terms;
 
     ngx_http_corral_instance_t  *instances; /* eligible, of the best health,

@@ -92,6 +92,8 @@ ngx_http_corral_registry_build(ngx_http_corral_sentry_t *s)
     o->desired = doc->desired;
     o->balance_method = doc->balance;
     o->max_sessions = doc->max_sessions;
+    o->slow_start = doc->slow_start;
+    o->slow_start_rate = doc->slow_start_rate;
 
     /* below 100 there would not be room for all */
 

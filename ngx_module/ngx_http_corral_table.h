@@ -173,6 +173,20 @@ ngx_uint_t ngx_http_corral_table_latency(ngx_http_corral_slot_t ref,
     double *latency);
 
 /*
+ * Slow start.  introduce: the instance is eligible; settled: and was so when
+ * this gateway began.  Only the first call for an incarnation counts, over all
+ * workers and reloads.  ramp: the part of its weight that it has now, of
+ * CORRAL_HEALTH_WHOLE.  taken counts one connection more; recent says how many
+ * there were in this second.
+ */
+void ngx_http_corral_table_introduce(ngx_http_corral_slot_t ref,
+    ngx_uint_t settled);
+uint32_t ngx_http_corral_table_ramp(ngx_http_corral_slot_t ref,
+    ngx_msec_t slow_start);
+void ngx_http_corral_table_taken(ngx_http_corral_slot_t ref);
+uint32_t ngx_http_corral_table_recent(ngx_http_corral_slot_t ref);
+
+/*
  * Adds to totals.  The first is for rare events; the relay collects in local
  * memory (one totals struct per slot index, reached by _local) and flushes:
  * _local marks the slot dirty; _flush adds all dirty ones to the zone.

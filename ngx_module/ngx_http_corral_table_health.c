@@ -1,9 +1,9 @@
 
 /*
  * Passive health of an instance, in its slot: failures in a row, ejection and
- * the one trial that ends it, and how long it takes to answer.  Atomics only: a
- * process that dies between two stores leaves an instance ejected for less
- * long, or tried once more.
+ * the one trial that ends it, how long it takes to answer, and since when it
+ * is there.  Atomics only: a process that dies between two stores leaves an
+ * instance ejected for less long, or tried once more.
  */
 
 
@@ -158,4 +158,66 @@ ngx_http_corral_table_latency(ngx_http_corral_slot_t ref, double *latency)
     *latency = corral_health_latency(word, (uint32_t) ngx_current_msec);
 
     return word != 0;
+}
+
+
+void
+ngx_http_corral_table_introduce(ngx_http_corral_slot_t ref, ngx_uint_t settled)
+{
+    ngx_http_corral_shslot_t  *slot;
+
+    slot = ngx_http_corral_table_get(ref);
+
+    if (slot && slot->since == 0) {
+        (void) ngx_atomic_cmp_set(&slot->since, 0,
+                                  settled ? 1 : ngx_current_msec);
+    }
+}
+
+
+uint32_t
+ngx_http_corral_table_ramp(ngx_http_corral_slot_t ref, ngx_msec_t slow_start)
+{
+    ngx_http_corral_shslot_t  *slot;
+
+    slot = ngx_http_corral_table_get(ref);
+
+    if (slot == NULL || slot->since <= 1) {
+        return CORRAL_HEALTH_WHOLE;
+    }
+
+    return corral_health_ramp(slot->since, ngx_current_msec, slow_start);
+}
+
+
+void
+ngx_http_corral_table_taken(ngx_http_corral_slot_t ref)
+{
+    ngx_atomic_t               word;
+    ngx_http_corral_shslot_t  *slot;
+
+    slot = ngx_http_corral_table_get(ref);
+
+    if (slot == NULL) {
+        return;
+    }
+
+    do {
+        word = slot->taken;
+    } while (!ngx_atomic_cmp_set(&slot->taken, word,
+                                 corral_health_rate(word, ngx_current_msec,
+                                                    1)));
+}
+
+
+uint32_t
+ngx_http_corral_table_recent(ngx_http_corral_slot_t ref)
+{
+    ngx_http_corral_shslot_t  *slot;
+
+    slot = ngx_http_corral_table_get(ref);
+
+    return slot ? (uint32_t) corral_health_rate(slot->taken, ngx_current_msec,
+                                                0)
+                : 0;
 }

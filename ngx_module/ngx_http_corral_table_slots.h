@@ -39,6 +39,9 @@ typedef struct {
     ngx_atomic_t                 times;     /* ejections, for the doubling */
     ngx_atomic_t                 rest;      /* fail_timeout, msec */
     ngx_atomic_t                 latency;   /* see corral_health_sample() */
+    ngx_atomic_t                 since;     /* msec, first seen eligible; 0:
+                                               not yet, 1: always was */
+    ngx_atomic_t                 taken;     /* see corral_health_rate() */
     uint32_t                     cursor;    /* of a service's round robin */
 
     ngx_http_corral_totals_t     totals;

@@ -9,6 +9,8 @@
 #include "ngx_http_corral.h"
 #include "ngx_http_corral_upstream.h"
 
+#include <corral_health.h>
+
 
 /* what the callbacks of the balancer look at */
 
@@ -16,6 +18,8 @@ typedef struct {
     ngx_http_corral_service_t  *service;
     ngx_http_corral_tier_t     *tier;
     ngx_http_corral_ctx_t      *ctx;
+    uint64_t                    key;        /* hashed, or random */
+    ngx_uint_t                  ramp;       /* new instances get less */
     ngx_uint_t                  last_resort;
 } ngx_http_corral_pick_view_t;
 
@@ -24,11 +28,13 @@ static ngx_http_corral_instance_t *ngx_http_corral_upstream_pick_choose(
     ngx_http_request_t *r, ngx_http_corral_pick_view_t *view,
     ngx_uint_t method, ngx_str_t *hash_key);
 static uint32_t ngx_http_corral_upstream_pick_tier(
-    ngx_http_corral_pick_view_t *view, ngx_uint_t method, uint64_t key);
+    ngx_http_corral_pick_view_t *view, ngx_uint_t method);
 static ngx_http_corral_instance_t *ngx_http_corral_upstream_pick_instance(
     ngx_http_corral_pick_view_t *view, uint32_t i);
 static uint64_t ngx_http_corral_upstream_pick_random(void);
 static int ngx_http_corral_upstream_pick_ok(void *data, uint32_t i);
+static ngx_uint_t ngx_http_corral_upstream_pick_ramped(
+    ngx_http_corral_pick_view_t *view, ngx_http_corral_instance_t *instance);
 static uint32_t ngx_http_corral_upstream_pick_load(void *data, uint32_t i);
 static double ngx_http_corral_upstream_pick_cost(void *data, uint32_t i);
 static uint64_t ngx_http_corral_upstream_pick_key(ngx_http_request_t *r,
@@ -86,6 +92,13 @@ ngx_http_corral_upstream_pick(ngx_http_request_t *r,
 
     (void) ngx_http_corral_table_avail(instance->ref, 1);
 
+    if (view.service->slow_start_rate
+        && ngx_http_corral_table_ramp(instance->ref, view.service->slow_start)
+           != CORRAL_HEALTH_WHOLE)
+    {
+        ngx_http_corral_table_taken(instance->ref);
+    }
+
     ngx_http_corral_table_reserve(instance->ref, view.service->terms.ref,
                                   &ctx->hold);
 
@@ -129,16 +142,15 @@ ngx_http_corral_upstream_pick_choose(ngx_http_request_t *r,
     ngx_http_corral_pick_view_t *view, ngx_uint_t method, ngx_str_t *hash_key)
 {
     uint32_t                    i, n, drawn, draw;
-    uint64_t                    key;
     ngx_http_corral_service_t  *service;
 
     service = view->service;
 
-    key = (method == NGX_HTTP_CORRAL_HASH)
-          ? ngx_http_corral_upstream_pick_key(r, view->ctx, hash_key)
-          : ngx_http_corral_upstream_pick_random();
+    view->key = (method == NGX_HTTP_CORRAL_HASH)
+                ? ngx_http_corral_upstream_pick_key(r, view->ctx, hash_key)
+                : ngx_http_corral_upstream_pick_random();
 
-    draw = key % CORRAL_BALANCE_DRAW;
+    draw = view->key % CORRAL_BALANCE_DRAW;
 
     for (drawn = 0; drawn < service->ntiers - 1; drawn++) {
         if (draw < service->tiers[drawn].until) {
@@ -156,7 +168,14 @@ ngx_http_corral_upstream_pick_choose(ngx_http_request_t *r,
 
             view->tier = &service->tiers[n ? n - 1 : drawn];
 
-            i = ngx_http_corral_upstream_pick_tier(view, method, key);
+            view->ramp = service->slow_start && !view->last_resort;
+
+            i = ngx_http_corral_upstream_pick_tier(view, method);
+
+            if (i == CORRAL_BALANCE_NONE && view->ramp) {
+                view->ramp = 0;             /* nobody else can take it */
+                i = ngx_http_corral_upstream_pick_tier(view, method);
+            }
 
             if (i != CORRAL_BALANCE_NONE) {
                 return ngx_http_corral_upstream_pick_instance(view, i);
@@ -168,11 +187,11 @@ ngx_http_corral_upstream_pick_choose(ngx_http_request_t *r,
 }
 
 
-/* an instance of view->tier; key is for hash alone */
+/* an instance of view->tier */
 
 static uint32_t
 ngx_http_corral_upstream_pick_tier(ngx_http_corral_pick_view_t *view,
-    ngx_uint_t method, uint64_t key)
+    ngx_uint_t method)
 {
     uint32_t                   *cursor;
     uint64_t                    random;
@@ -198,12 +217,12 @@ ngx_http_corral_upstream_pick_tier(ngx_http_corral_pick_view_t *view,
     case NGX_HTTP_CORRAL_HASH:
 
         if (service->hash_factor) {
-            return corral_balance_hash_bounded(b, &bv, key,
+            return corral_balance_hash_bounded(b, &bv, view->key,
                        ngx_http_corral_table_load(service->terms.ref),
                        service->hash_factor);
         }
 
-        return corral_balance_hash(b, &bv, key);
+        return corral_balance_hash(b, &bv, view->key);
 
     case NGX_HTTP_CORRAL_RANDOM:
         return corral_balance_random(b, &bv, random);
@@ -277,9 +296,51 @@ ngx_http_corral_upstream_pick_ok(void *data, uint32_t i)
         return 0;
     }
 
+    if (view->ramp && !ngx_http_corral_upstream_pick_ramped(view, instance)) {
+        return 0;
+    }
+
     return view->service->max_sessions == 0
            || ngx_http_corral_table_load(instance->ref)
               < view->service->max_sessions;
+}
+
+
+/*
+ * A new instance takes its share of the draws: of a hash the same keys each
+ * time, and more of them as it gets older.  Methods that compare weigh it in
+ * their comparison instead.
+ */
+
+static ngx_uint_t
+ngx_http_corral_upstream_pick_ramped(ngx_http_corral_pick_view_t *view,
+    ngx_http_corral_instance_t *instance)
+{
+    uint32_t  part, rate;
+
+    part = ngx_http_corral_table_ramp(instance->ref,
+                                      view->service->slow_start);
+
+    if (part == CORRAL_HEALTH_WHOLE) {
+        return 1;
+    }
+
+    rate = view->service->slow_start_rate;
+
+    if (rate && ngx_http_corral_table_recent(instance->ref) >= rate) {
+        return 0;
+    }
+
+    switch (view->ctx->method) {
+
+    case NGX_HTTP_CORRAL_LEAST_CONN:
+    case NGX_HTTP_CORRAL_P2C:
+    case NGX_HTTP_CORRAL_EWMA:
+        return 1;
+
+    default:
+        return ((view->key ^ instance->key) * 0x9e3779b97f4a7c15) >> 48 < part;
+    }
 }
 
 
@@ -288,11 +349,23 @@ ngx_http_corral_upstream_pick_load(void *data, uint32_t i)
 {
     ngx_http_corral_pick_view_t *view = data;
 
+    uint32_t                     part;
+    uint64_t                     load;
     ngx_http_corral_instance_t  *instance;
 
     instance = ngx_http_corral_upstream_pick_instance(view, i);
+    load = ngx_http_corral_table_load(instance->ref);
 
-    return ngx_http_corral_table_load(instance->ref);
+    if (!view->ramp || view->ctx->method == NGX_HTTP_CORRAL_HASH) {
+        return load;
+    }
+
+    /* as (load + 1) / (weight * part) */
+
+    part = ngx_http_corral_table_ramp(instance->ref,
+                                      view->service->slow_start);
+
+    return ngx_min((load + 1) * CORRAL_HEALTH_WHOLE / part - 1, 0xfffffffe);
 }
 
 
@@ -321,7 +394,7 @@ ngx_http_corral_upstream_pick_cost(void *data, uint32_t i)
     }
 
     return (latency + 1.0)
-           * (ngx_http_corral_table_load(instance->ref) + 1.0);
+           * (ngx_http_corral_upstream_pick_load(view, i) + 1.0);
 }
 
 

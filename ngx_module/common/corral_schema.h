@@ -209,6 +209,11 @@
     X(spill_threshold, integer, user, CORRAL_G, 0, 100, "", "70",             \
       "percent of a priority's instances that must be ready for all of its "  \
       "traffic; 0: any one")                                                  \
+    X(slow_start, duration, user, CORRAL_G, 0, 3600000, "", "\"0s\"",         \
+      "in which the weight of an instance that is new to a gateway rises "    \
+      "to its full value; 0: at once")                                        \
+    X(slow_start_rate, integer, user, CORRAL_G, 0, 1000000, "", "50",         \
+      "new connections a second that it takes meanwhile; 0: no limit")        \
     X(connect_timeout, duration, user, CORRAL_G|CORRAL_N, 1, 3600000, "",     \
       "null", "to connect to an instance; null: the directive")               \
     X(handshake_timeout, duration, user, CORRAL_G|CORRAL_N, 1, 3600000, "",   \

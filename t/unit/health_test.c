@@ -80,9 +80,40 @@ clocks(void)
 }
 
 
+static void
+ramp(void)
+{
+    uint64_t  word;
+
+    is_int(corral_health_ramp(5000, 5000, 0), CORRAL_HEALTH_WHOLE,
+           "without a slow start the whole");
+    is_int(corral_health_ramp(5000, 5000, 1000), CORRAL_HEALTH_WHOLE / 100,
+           "it begins with a hundredth");
+    is_int(corral_health_ramp(5000, 4000, 1000), CORRAL_HEALTH_WHOLE / 100,
+           "also on a clock that is behind");
+    is_int(corral_health_ramp(5000, 5250, 1000), CORRAL_HEALTH_WHOLE / 4,
+           "a quarter of the time");
+    is_int(corral_health_ramp(5000, 5999, 1000), 65470, "nearly the whole");
+    is_int(corral_health_ramp(5000, 6000, 1000), CORRAL_HEALTH_WHOLE,
+           "the whole");
+    is_int(corral_health_ramp(1, UINT64_MAX, 3600000), CORRAL_HEALTH_WHOLE,
+           "long ago");
+
+    word = corral_health_rate(0, 7000, 1);
+    word = corral_health_rate(word, 7999, 1);
+    is_int((uint32_t) word, 2, "two in one second");
+    is_int((uint32_t) corral_health_rate(word, 7999, 0), 2, "only looked at");
+    is_int((uint32_t) corral_health_rate(word, 8000, 0), 0, "a new second");
+    is_int((uint32_t) corral_health_rate(word, 8000, 1), 1, "begins with one");
+    is_int((uint32_t) corral_health_rate((7ull << 32) + UINT32_MAX, 7000, 1),
+           UINT32_MAX, "the count does not run over");
+}
+
+
 int
 main(void)
 {
+    ramp();
     latency();
     clocks();
 

@@ -116,6 +116,13 @@ typedef struct {
     int64_t         tries;
     int64_t         max_fails;
     int64_t         fail_timeout;
+    int64_t         eject_max_time;
+    int64_t         eject_interval;
+    int64_t         eject_min_requests;
+    int64_t         eject_failure_percent;
+    int64_t         eject_deviation;
+    int64_t         max_ejected;
+    int64_t         early_end;
     int64_t         max_sessions;
     int64_t         drain_timeout;
 } corral_service_t;

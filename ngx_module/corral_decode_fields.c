@@ -112,6 +112,13 @@ static const corral_decode_member_t  corral_decode_service_members[] = {
     corral_decode_member(service, tries),
     corral_decode_member(service, max_fails),
     corral_decode_member(service, fail_timeout),
+    corral_decode_member(service, eject_max_time),
+    corral_decode_member(service, eject_interval),
+    corral_decode_member(service, eject_min_requests),
+    corral_decode_member(service, eject_failure_percent),
+    corral_decode_member(service, eject_deviation),
+    corral_decode_member(service, max_ejected),
+    corral_decode_member(service, early_end),
     corral_decode_member(service, max_sessions),
     corral_decode_member(service, drain_timeout)
 };

@@ -762,8 +762,8 @@ ngx_http_corral_status_instance(
     if (ngx_http_corral_table_view_ref(instance->ref, &view)) {
         ngx_http_corral_metrics_print(out,
             ",\"active\":%uD,\"reserved\":%uD,\"availability\":\"%s\","
-            "\"ramp\":%.3f", view.active, view.reserved,
-            ngx_http_corral_status_avails[view.avail],
+            "\"rest_ms\":%M,\"ramp\":%.3f", view.active, view.reserved,
+            ngx_http_corral_status_avails[view.avail], view.rest,
             (double) ngx_http_corral_table_ramp(instance->ref,
                                                 out->service->slow_start)
             / CORRAL_HEALTH_WHOLE);

@@ -14,6 +14,7 @@
 
 #include <corral_balance.h>
 #include <corral_decode.h>
+#include <corral_health.h>
 #include <corral_schema.h>
 
 #include "ngx_http_corral_table.h"
@@ -74,12 +75,23 @@ typedef struct {
     ngx_int_t                  ping_interval;
     ngx_int_t                  ping_timeout;
     ngx_int_t                  close_timeout;
-    ngx_int_t                  fail_timeout;
+    ngx_int_t                  early_end;
     int64_t                    max_message_size;     /* bytes, -1: unset */
     ngx_int_t                  tries;
-    uint32_t                   max_fails;
     ngx_http_corral_slot_t     ref;         /* of the service's totals */
 } ngx_http_corral_terms_t;
+
+
+/* When instances are ejected, and for how long. */
+
+typedef struct {
+    uint32_t                     max_fails; /* in a row, 0: never */
+    uint32_t                     max_ejected;        /* percent */
+    ngx_msec_t                   fail_timeout;
+    ngx_msec_t                   max_time;
+    ngx_msec_t                   interval;
+    corral_health_limits_t       limits;
+} ngx_http_corral_eject_t;
 
 
 /* Instances of one priority. */
@@ -114,6 +126,7 @@ typedef struct {
     uint32_t                     slow_start;         /* ms, 0: none */
     uint32_t                     slow_start_rate;    /* per second, 0: any */
     ngx_http_corral_terms_t      terms;
+    ngx_http_corral_eject_t      eject;
 
     ngx_http_corral_instance_t  *instances; /* eligible, of the best health,
                                                by priority */
@@ -151,6 +164,19 @@ void ngx_http_corral_registry_tick(void);
  * goes back to the event loop.
  */
 ngx_http_corral_service_t *ngx_http_corral_registry_find(ngx_str_t *name);
+
+/*
+ * How a try or a connection ended, for passive health.  service is its id or
+ * name.  bad: hard says that the connection was refused or reset.  poor: an
+ * answer that is not for us to call a failure, but counts when instances are
+ * compared.  All compare them when an interval of the service is over.
+ */
+void ngx_http_corral_registry_good(ngx_str_t *service,
+    ngx_http_corral_slot_t ref);
+void ngx_http_corral_registry_bad(ngx_str_t *service,
+    ngx_http_corral_slot_t ref, ngx_uint_t hard);
+void ngx_http_corral_registry_poor(ngx_str_t *service,
+    ngx_http_corral_slot_t ref);
 
 /* 1 if a hash key has a known form, see hash_key in corral_schema.h */
 ngx_uint_t ngx_http_corral_registry_hash_key(ngx_str_t *key);

@@ -28,6 +28,8 @@ static ngx_int_t ngx_http_corral_registry_build_balance(
     ngx_http_corral_service_t *o, ngx_http_corral_tier_t *tier);
 static void ngx_http_corral_registry_build_terms(
     ngx_http_corral_terms_t *terms, corral_service_t *doc);
+static void ngx_http_corral_registry_build_eject(
+    ngx_http_corral_eject_t *eject, corral_service_t *doc);
 static ngx_int_t ngx_http_corral_registry_build_string(ngx_pool_t *pool,
     ngx_str_t *dst, corral_str_t *src);
 
@@ -101,6 +103,7 @@ ngx_http_corral_registry_build(ngx_http_corral_sentry_t *s)
                      ? ngx_max(doc->hash_balance_factor, 100) : 0;
 
     ngx_http_corral_registry_build_terms(&o->terms, doc);
+    ngx_http_corral_registry_build_eject(&o->eject, doc);
 
     key.data = buf;
     key.len = ngx_sprintf(buf, "s:%V", &o->id) - buf;
@@ -390,10 +393,24 @@ ngx_http_corral_registry_build_terms(ngx_http_corral_terms_t *terms,
     terms->ping_interval = doc->ping_interval;
     terms->ping_timeout = doc->ping_timeout;
     terms->close_timeout = doc->close_timeout;
-    terms->fail_timeout = doc->fail_timeout;
+    terms->early_end = doc->early_end;
     terms->max_message_size = doc->max_message_size;
     terms->tries = doc->tries;
-    terms->max_fails = doc->max_fails;
+}
+
+
+static void
+ngx_http_corral_registry_build_eject(ngx_http_corral_eject_t *eject,
+    corral_service_t *doc)
+{
+    eject->max_fails = doc->max_fails;
+    eject->max_ejected = doc->max_ejected;
+    eject->fail_timeout = doc->fail_timeout;
+    eject->max_time = doc->eject_max_time;
+    eject->interval = doc->eject_interval;
+    eject->limits.min_requests = doc->eject_min_requests;
+    eject->limits.failure_percent = doc->eject_failure_percent;
+    eject->limits.deviation = doc->eject_deviation;
 }
 
 

@@ -835,6 +835,7 @@ ngx_http_corral_table_view_ref(ngx_http_corral_slot_t ref,
     view->key.len = slot->len;
     view->totals = slot->totals;
     view->avail = ngx_http_corral_table_avail(ref, 0);
+    view->rest = ngx_http_corral_table_rests(slot);
 
     ngx_http_corral_table_sum(slot, &view->active, &view->reserved);
 

@@ -12,6 +12,8 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include <corral_health.h>
+
 
 #define NGX_HTTP_CORRAL_NO_SLOT  0xffffffff
 
@@ -84,6 +86,7 @@ typedef struct {
     uint32_t                   active;      /* sum over live processes */
     uint32_t                   reserved;
     ngx_http_corral_avail_e    avail;
+    ngx_msec_t                 rest;        /* until it is tried, if ejected */
     ngx_http_corral_totals_t   totals;
 } ngx_http_corral_slot_view_t;
 
@@ -154,13 +157,34 @@ ngx_http_corral_avail_e ngx_http_corral_table_avail(ngx_http_corral_slot_t ref,
     ngx_uint_t take);
 
 /*
- * Reports of the relay and the upstream.  fail counts failures in a row and
- * ejects at max_fails (at once if hard: refused or reset) for fail_timeout,
- * doubled with each ejection up to 16 times.  Returns 1 if this call ejected.
+ * Results of an instance: ok ends an ejection.  fail counts failures in a row
+ * and returns 1 if the instance is to be ejected: after max_fails of them (0:
+ * never), at once if it was tried half-open or hard (refused, reset).
  */
 void ngx_http_corral_table_ok(ngx_http_corral_slot_t ref);
 ngx_uint_t ngx_http_corral_table_fail(ngx_http_corral_slot_t ref,
-    ngx_uint_t max_fails, ngx_msec_t fail_timeout, ngx_uint_t hard);
+    ngx_uint_t max_fails, ngx_uint_t hard);
+
+/* A bad result for the window alone. */
+void ngx_http_corral_table_poor(ngx_http_corral_slot_t ref);
+
+/*
+ * Ejects for base times the number of ejections, to max, of which each interval
+ * since the return is one less.  Returns the time in ms, 0 if it rests already.
+ */
+ngx_msec_t ngx_http_corral_table_eject(ngx_http_corral_slot_t ref,
+    ngx_msec_t base, ngx_msec_t max, ngx_msec_t interval);
+
+/* Is it ejected, or tried half-open? */
+ngx_uint_t ngx_http_corral_table_ejected(ngx_http_corral_slot_t ref);
+
+/* 1 for one caller of all workers when an interval of the service is over. */
+ngx_uint_t ngx_http_corral_table_look(ngx_http_corral_slot_t ref,
+    ngx_msec_t interval);
+
+/* Takes the results since the last call. */
+void ngx_http_corral_table_window(ngx_http_corral_slot_t ref,
+    corral_health_window_t *window);
 
 /*
  * The time an instance takes to answer (also kept of a service), in ms: sample

@@ -36,7 +36,11 @@ typedef struct {
     ngx_atomic_t                 fails;     /* in a row */
     ngx_atomic_t                 ejected;   /* msec until, 0: available */
     ngx_atomic_t                 trial;     /* msec until the next trial */
-    ngx_atomic_t                 times;     /* ejections, for the doubling */
+    ngx_atomic_t                 times;     /* ejections, less forgiven ones */
+    ngx_atomic_t                 returned;  /* msec of the last return */
+    ngx_atomic_t                 window;    /* bad << 32 | good, results since
+                                               the last look */
+    ngx_atomic_t                 looked;    /* msec, of a service */
     ngx_atomic_t                 rest;      /* fail_timeout, msec */
     ngx_atomic_t                 latency;   /* see corral_health_sample() */
     ngx_atomic_t                 since;     /* msec, first seen eligible; 0:
@@ -86,6 +90,9 @@ typedef struct {
 /* the slot that ref still means, or NULL */
 ngx_http_corral_shslot_t *ngx_http_corral_table_get(
     ngx_http_corral_slot_t ref);
+
+/* ms that an ejected slot still rests; 0: not ejected, or to be tried */
+ngx_msec_t ngx_http_corral_table_rests(ngx_http_corral_shslot_t *slot);
 
 /* Adds to the totals of a slot, atomically. */
 void ngx_http_corral_table_add_totals(ngx_http_corral_shslot_t *slot,

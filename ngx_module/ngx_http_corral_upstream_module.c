@@ -385,18 +385,11 @@ ngx_http_corral_upstream_report(ngx_http_request_t *r,
     ngx_http_corral_upstream_sample(r, ctx, ok);
 
     if (ok) {
-        ngx_http_corral_table_ok(ctx->instance.ref);
-        return;
-    }
+        ngx_http_corral_registry_good(&ctx->service_id, ctx->instance.ref);
 
-    if (ngx_http_corral_table_fail(ctx->instance.ref, ctx->terms.max_fails,
-                                   ctx->terms.fail_timeout, hard))
-    {
-        ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
-                      "corral upstream: instance \"%V\" of service \"%V\" "
-                      "fails, it rests for %i ms or longer",
-                      &ctx->instance.id, &ctx->service_name,
-                      ctx->terms.fail_timeout);
+    } else {
+        ngx_http_corral_registry_bad(&ctx->service_id, ctx->instance.ref,
+                                     hard);
     }
 }
 
@@ -454,6 +447,7 @@ ngx_http_corral_upstream_header_filter(ngx_http_request_t *r)
 
     } else {
         ngx_http_corral_upstream_sample(r, ctx, 0);
+        ngx_http_corral_registry_poor(&ctx->service_id, ctx->instance.ref);
     }
 
     return ngx_http_next_header_filter(r);

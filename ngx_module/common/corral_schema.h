@@ -234,6 +234,24 @@
       "failures in a row until a worker ejects an instance; 0: never")        \
     X(fail_timeout, duration, user, CORRAL_G, 100, 3600000, "", "\"10s\"",    \
       "how long an ejected instance rests until one trial request")           \
+    X(eject_max_time, duration, user, CORRAL_G, 100, 86400000, "",            \
+      "\"5m\"", "the longest rest: fail_timeout times the ejections so far")   \
+    X(eject_interval, duration, user, CORRAL_G, 100, 3600000, "", "\"10s\"",  \
+      "between looks at all instances; a good one forgives one ejection")     \
+    X(eject_min_requests, integer, user, CORRAL_G, 1, 1000000, "", "100",     \
+      "results of an instance in an interval, without which it is not "       \
+      "compared")                                                             \
+    X(eject_failure_percent, integer, user, CORRAL_G, 0, 100, "", "85",       \
+      "failures in an interval that eject an instance; 0: off")               \
+    X(eject_deviation, integer, user, CORRAL_G, 0, 1000, "", "190",           \
+      "percent of the standard deviation by which successes may be below "    \
+      "the mean of at least five instances; 0: off")                          \
+    X(max_ejected, integer, user, CORRAL_G, 0, 100, "", "50",                 \
+      "percent of the instances, at least one, that may be ejected for what " \
+      "they answer; who refuses connections is ejected all the same")         \
+    X(early_end, duration, user, CORRAL_G, 0, 86400000, "", "\"60s\"",        \
+      "a WebSocket that the agent ends before this without a Close is a "     \
+      "failure")                                                              \
     X(max_sessions, integer, user, CORRAL_G|CORRAL_M, 0, 1000000, "", "0",    \
       "WebSockets and requests one instance takes at a time; 0: no limit")    \
     X(session_timeout, duration, user, CORRAL_M|CORRAL_P, 0, 31536000000,     \

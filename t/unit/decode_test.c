@@ -400,8 +400,11 @@ printing(void)
            "\"handshake_timeout\":null,\"idle_timeout\":\"1m30s\","
            "\"ping_interval\":null,\"ping_timeout\":null,\"close_timeout\":null"
            ",\"max_message_size\":null,\"tries\":2,\"max_fails\":3,"
-           "\"fail_timeout\":\"10s\",\"max_sessions\":0,\"drain_timeout\":"
-           "\"30s\"}\n", "the line of a service");
+           "\"fail_timeout\":\"10s\",\"eject_max_time\":\"5m\","
+           "\"eject_interval\":\"10s\",\"eject_min_requests\":100,"
+           "\"eject_failure_percent\":85,\"eject_deviation\":190,"
+           "\"max_ejected\":50,\"early_end\":\"1m\",\"max_sessions\":0,"
+           "\"drain_timeout\":\"30s\"}\n", "the line of a service");
     is_int((int64_t) n, (int64_t) strlen(text), "its length");
     is_int(service(text, &s), 0, "is read back");
     corral_decode_print_service(&s, again, sizeof(again));

@@ -1,0 +1,157 @@
+
+/*
+ * Passive health of a service: which of its instances are ejected for what they
+ * did, so that not too many are.  What is known of one instance is in its slot;
+ * the comparison of all of them is made by whichever worker has a result when
+ * an interval is over.
+ */
+
+
+#include "ngx_http_corral_registry_entries.h"
+
+
+static void ngx_http_corral_registry_look(ngx_http_corral_service_t *o);
+static void ngx_http_corral_registry_compare(ngx_http_corral_service_t *o);
+static void ngx_http_corral_registry_eject(ngx_http_corral_service_t *o,
+    ngx_http_corral_slot_t ref, ngx_uint_t hard, char *why);
+static ngx_uint_t ngx_http_corral_registry_may_eject(
+    ngx_http_corral_service_t *o);
+
+
+void
+ngx_http_corral_registry_good(ngx_str_t *service, ngx_http_corral_slot_t ref)
+{
+    ngx_http_corral_table_ok(ref);
+
+    ngx_http_corral_registry_look(ngx_http_corral_registry_find(service));
+}
+
+
+void
+ngx_http_corral_registry_poor(ngx_str_t *service, ngx_http_corral_slot_t ref)
+{
+    ngx_http_corral_table_poor(ref);
+
+    ngx_http_corral_registry_look(ngx_http_corral_registry_find(service));
+}
+
+
+void
+ngx_http_corral_registry_bad(ngx_str_t *service, ngx_http_corral_slot_t ref,
+    ngx_uint_t hard)
+{
+    ngx_http_corral_service_t  *o;
+
+    o = ngx_http_corral_registry_find(service);
+
+    /* of a service that is gone nothing is ejected */
+
+    if (ngx_http_corral_table_fail(ref, o ? o->eject.max_fails : 0, hard)) {
+        ngx_http_corral_registry_eject(o, ref, hard,
+                                       hard ? "refuses or resets connections"
+                                            : "fails again and again");
+    }
+
+    ngx_http_corral_registry_look(o);
+}
+
+
+static void
+ngx_http_corral_registry_look(ngx_http_corral_service_t *o)
+{
+    if (o && o->eject.max_fails
+        && ngx_http_corral_table_look(o->terms.ref, o->eject.interval))
+    {
+        ngx_http_corral_registry_compare(o);
+    }
+}
+
+
+/* an interval is over: the results of all instances beside each other */
+
+static void
+ngx_http_corral_registry_compare(ngx_http_corral_service_t *o)
+{
+    uint8_t                 *out;
+    uint32_t                 i;
+    corral_health_window_t  *windows;
+
+    windows = ngx_alloc(o->n * (sizeof(corral_health_window_t) + 1) + 1,
+                        ngx_cycle->log);
+    if (windows == NULL) {
+        return;
+    }
+
+    out = (uint8_t *) (windows + o->n);
+
+    for (i = 0; i < o->n; i++) {
+        ngx_http_corral_table_window(o->instances[i].ref, &windows[i]);
+    }
+
+    if (corral_health_outliers(windows, o->n, &o->eject.limits, out)) {
+
+        for (i = 0; i < o->n; i++) {
+            if (out[i]) {
+                ngx_http_corral_registry_eject(o, o->instances[i].ref, 0,
+                    out[i] == 1 ? "fails too much of its requests"
+                                : "fails more than the others");
+            }
+        }
+    }
+
+    ngx_free(windows);
+}
+
+
+static void
+ngx_http_corral_registry_eject(ngx_http_corral_service_t *o,
+    ngx_http_corral_slot_t ref, ngx_uint_t hard, char *why)
+{
+    ngx_str_t                    key;
+    ngx_msec_t                   rest;
+    ngx_http_corral_slot_view_t  view;
+
+    if (!hard && !ngx_http_corral_table_ejected(ref)
+        && !ngx_http_corral_registry_may_eject(o))
+    {
+        return;
+    }
+
+    rest = ngx_http_corral_table_eject(ref, o->eject.fail_timeout,
+                                       o->eject.max_time, o->eject.interval);
+
+    if (rest && ngx_http_corral_table_view_ref(ref, &view)) {
+
+        /* "i:", the id, ":", the incarnation */
+
+        key = view.key;
+
+        for (key.len -= 2, key.data += 2;
+             key.len && key.data[key.len] != ':';
+             key.len--)
+        {
+            /* void */
+        }
+
+        ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                      "corral upstream: instance \"%V\" of service \"%V\" "
+                      "%s, it rests for %M ms", &key, &o->name, why, rest);
+    }
+}
+
+
+/* one is always allowed */
+
+static ngx_uint_t
+ngx_http_corral_registry_may_eject(ngx_http_corral_service_t *o)
+{
+    uint32_t  i, ejected;
+
+    for (i = 0, ejected = 0; i < o->n; i++) {
+        ejected += ngx_http_corral_table_ejected(o->instances[i].ref);
+    }
+
+    return ejected == 0
+           || (uint64_t) (ejected + 1) * 100
+              <= (uint64_t) o->n * o->eject.max_ejected;
+}

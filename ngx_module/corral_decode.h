@@ -114,6 +114,9 @@ typedef struct {
     int64_t         close_timeout;
     int64_t         max_message_size;
     int64_t         tries;
+    int64_t         retry_budget;           /* percent */
+    int64_t         circuit_failures;       /* 0: never */
+    int64_t         circuit_timeout;
     int64_t         max_fails;
     int64_t         fail_timeout;
     int64_t         eject_max_time;

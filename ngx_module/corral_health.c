@@ -260,3 +260,16 @@ corral_health_rest(uint64_t base, uint32_t times, uint64_t max, uint64_t random)
 
     return rest + random % (base / 8 + 1);
 }
+
+
+/*
+ * May there be one retry more?  retries are those under way; tries, too, of
+ * both kinds, and with the one that is asked for.
+ */
+
+int
+corral_health_budget(uint32_t retries, uint32_t tries, uint32_t percent)
+{
+    return retries < CORRAL_HEALTH_RETRIES
+           || (retries + UINT64_C(1)) * 100 <= (uint64_t) tries * percent;
+}

@@ -16,6 +16,7 @@
 #define CORRAL_HEALTH_PENALTY  5000     /* ms that a failure counts as */
 #define CORRAL_HEALTH_WHOLE    65536    /* of a weight */
 #define CORRAL_HEALTH_COMPARE  5        /* instances, for a mean */
+#define CORRAL_HEALTH_RETRIES  3        /* that need no budget */
 
 
 /* Latencies are packed in one word, for one atomic: 0 is "no sample yet". */
@@ -43,6 +44,7 @@ typedef struct {
 uint32_t corral_health_ramp(uint64_t since, uint64_t now, uint64_t slow_start);
 uint64_t corral_health_rate(uint64_t word, uint64_t now, uint32_t more);
 
+int corral_health_budget(uint32_t retries, uint32_t tries, uint32_t percent);
 uint32_t corral_health_outliers(const corral_health_window_t *windows,
     uint32_t n, const corral_health_limits_t *limits, uint8_t *out);
 uint32_t corral_health_forgiven(uint32_t times, uint64_t good,

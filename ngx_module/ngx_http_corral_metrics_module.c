@@ -143,13 +143,21 @@ static ngx_http_corral_metrics_total_t  ngx_http_corral_metrics_totals[] = {
       ngx_http_corral_metrics_offset(requests),
       "Requests, WebSocket handshakes included" },
 
-    { "corral_instance_failures_total", NULL,
+    { "corral_instance_failures_total", "corral_service_failures_total",
       ngx_http_corral_metrics_offset(failures),
       "Tries that failed" },
 
     { "corral_instance_ejections_total", NULL,
       ngx_http_corral_metrics_offset(ejections),
       "Times the instance was ejected" },
+
+    { NULL, "corral_service_circuit_opened_total",
+      ngx_http_corral_metrics_offset(ejections),
+      "Times the circuit was opened" },
+
+    { NULL, "corral_service_retries_refused_total",
+      ngx_http_corral_metrics_offset(budget),
+      "Retries refused for want of a budget" },
 
     { NULL, "corral_service_retries_total",
       ngx_http_corral_metrics_offset(retries),
@@ -205,6 +213,10 @@ static char  *ngx_http_corral_status_avails[] = {
     "available", "ejected", "half_open"
 };
 
+static char  *ngx_http_corral_status_circuits[] = {
+    "closed", "open", "half_open"
+};
+
 
 ngx_int_t
 ngx_http_corral_metrics_log_handler(ngx_http_request_t *r)
@@ -246,6 +258,9 @@ ngx_http_corral_metrics_handler(ngx_http_request_t *r)
         "# HELP corral_service_active_connections WebSockets and requests "
         "its instances hold now\n"
         "# TYPE corral_service_active_connections gauge\n"
+        "# HELP corral_service_circuit_open 1 while the circuit is open or "
+        "half-open\n"
+        "# TYPE corral_service_circuit_open gauge\n"
         "# HELP corral_service_tier_share Part of the traffic that instances "
         "of a priority get\n"
         "# TYPE corral_service_tier_share gauge\n"
@@ -582,8 +597,10 @@ ngx_http_corral_metrics_gauge_service(ngx_http_corral_service_t *service,
 
     if (ngx_http_corral_table_view_ref(service->terms.ref, &view)) {
         ngx_http_corral_metrics_print(out,
-            "corral_service_active_connections{service=\"%V\"} %uD\n",
-            &service->name, view.active);
+            "corral_service_active_connections{service=\"%V\"} %uD\n"
+            "corral_service_circuit_open{service=\"%V\"} %d\n",
+            &service->name, view.active, &service->name,
+            view.avail != NGX_HTTP_CORRAL_AVAILABLE);
     }
 
     for (n = 0, drawn = 0; n < service->ntiers; n++) {
@@ -722,8 +739,11 @@ ngx_http_corral_status_service(ngx_http_corral_service_t *service, void *data)
     ngx_http_corral_metrics_print(out, "]");
 
     if (ngx_http_corral_table_view_ref(service->terms.ref, &view)) {
-        ngx_http_corral_metrics_print(out, ",\"active\":%uD,\"reserved\":%uD",
-                                      view.active, view.reserved);
+        ngx_http_corral_metrics_print(out,
+            ",\"active\":%uD,\"reserved\":%uD,\"retrying\":%uD,"
+            "\"circuit\":\"%s\"", view.active, view.reserved,
+            ngx_http_corral_table_retries(service->terms.ref),
+            ngx_http_corral_status_circuits[view.avail]);
         ngx_http_corral_status_totals(out, &view.totals);
     }
 

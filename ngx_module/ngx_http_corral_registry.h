@@ -82,11 +82,14 @@ typedef struct {
 } ngx_http_corral_terms_t;
 
 
-/* When instances are ejected, and for how long. */
+/* When instances are ejected or the circuit is opened, and for how long. */
 
 typedef struct {
     uint32_t                     max_fails; /* in a row, 0: never */
     uint32_t                     max_ejected;        /* percent */
+    uint32_t                     retry_budget;       /* percent */
+    uint32_t                     circuit_failures;   /* 0: never */
+    ngx_msec_t                   circuit_timeout;
     ngx_msec_t                   fail_timeout;
     ngx_msec_t                   max_time;
     ngx_msec_t                   interval;
@@ -177,6 +180,12 @@ void ngx_http_corral_registry_bad(ngx_str_t *service,
     ngx_http_corral_slot_t ref, ngx_uint_t hard);
 void ngx_http_corral_registry_poor(ngx_str_t *service,
     ngx_http_corral_slot_t ref);
+
+/*
+ * The same for all instances together: opens and closes the circuit, for tries
+ * only, not for what becomes of a connection.
+ */
+void ngx_http_corral_registry_circuit(ngx_str_t *service, ngx_uint_t good);
 
 /* 1 if a hash key has a known form, see hash_key in corral_schema.h */
 ngx_uint_t ngx_http_corral_registry_hash_key(ngx_str_t *key);

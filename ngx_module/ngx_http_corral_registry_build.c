@@ -405,6 +405,9 @@ ngx_http_corral_registry_build_eject(ngx_http_corral_eject_t *eject,
 {
     eject->max_fails = doc->max_fails;
     eject->max_ejected = doc->max_ejected;
+    eject->retry_budget = doc->retry_budget;
+    eject->circuit_failures = doc->circuit_failures;
+    eject->circuit_timeout = doc->circuit_timeout;
     eject->fail_timeout = doc->fail_timeout;
     eject->max_time = doc->eject_max_time;
     eject->interval = doc->eject_interval;

@@ -1,9 +1,9 @@
 
 /*
  * Passive health of a service: which of its instances are ejected for what they
- * did, so that not too many are.  What is known of one instance is in its slot;
- * the comparison of all of them is made by whichever worker has a result when
- * an interval is over.
+ * did, so that not too many are, and whether its circuit is open.  What is
+ * known of one instance is in its slot; the comparison of all of them is made
+ * by whichever worker has a result when an interval is over.
  */
 
 
@@ -53,6 +53,40 @@ ngx_http_corral_registry_bad(ngx_str_t *service, ngx_http_corral_slot_t ref,
     }
 
     ngx_http_corral_registry_look(o);
+}
+
+
+void
+ngx_http_corral_registry_circuit(ngx_str_t *service, ngx_uint_t good)
+{
+    ngx_msec_t                  rest;
+    ngx_http_corral_service_t  *o;
+
+    o = ngx_http_corral_registry_find(service);
+
+    if (o == NULL) {
+        return;
+    }
+
+    if (good) {
+        ngx_http_corral_table_ok(o->terms.ref);
+        return;
+    }
+
+    /* the slot of the service rests as that of an instance does */
+
+    if (!ngx_http_corral_table_fail(o->terms.ref, o->eject.circuit_failures, 0))
+    {
+        return;
+    }
+
+    rest = ngx_http_corral_table_eject(o->terms.ref, o->eject.circuit_timeout,
+                                       o->eject.circuit_timeout, 0);
+    if (rest) {
+        ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                      "corral upstream: all tries of service \"%V\" fail, its "
+                      "circuit is open for %M ms", &o->name, rest);
+    }
 }
 
 

@@ -124,7 +124,7 @@ ngx_http_corral_table_init_zone(ngx_shm_zone_t *zone, void *data)
 
 
 /*
- * Six tenths of the zone are slots, a third is two images: 16m hold 13,000
+ * Six tenths of the zone are slots, a third is two images: 16m hold 12,000
  * slots and images of 2.8 MB, enough for 10,000 instances of 1,000 services.
  */
 
@@ -181,7 +181,7 @@ ngx_http_corral_table_attach(ngx_cycle_t *cycle, ngx_shm_zone_t *zone)
 
     sh = ngx_http_corral_sh;
 
-    /* 112 bytes a slot: 1.5 MB beside a zone of 16m */
+    /* 112 bytes a slot: 1.3 MB beside a zone of 16m */
 
     ngx_http_corral_locals = ngx_pcalloc(cycle->pool,
                               sh->nslots * sizeof(ngx_http_corral_local_t));
@@ -324,6 +324,7 @@ ngx_http_corral_table_reclaim_locked(ngx_uint_t i)
     for (n = 0; n < sh->used; n++) {
         sh->slots[n].counts[i].active = 0;
         sh->slots[n].counts[i].reserved = 0;
+        sh->slots[n].counts[i].retries = 0;
     }
 
     sh->processes[i].pid = 0;
@@ -590,6 +591,8 @@ ngx_http_corral_table_reserve(ngx_http_corral_slot_t ref,
     hold->service = service;
     hold->state = NGX_HTTP_CORRAL_HOLD_RESERVED;
 
+    hold->retry = 0;
+
     ngx_http_corral_table_count(ref, 0, 1);
     ngx_http_corral_table_count(service, 0, 1);
 }
@@ -618,6 +621,8 @@ ngx_http_corral_table_release(ngx_http_corral_hold_t *hold)
         return;
     }
 
+    ngx_http_corral_table_tried(hold);
+
     active = hold->state == NGX_HTTP_CORRAL_HOLD_ACTIVE;
 
     ngx_http_corral_table_count(hold->ref, -active, active - 1);
@@ -645,11 +650,63 @@ ngx_http_corral_table_count(ngx_http_corral_slot_t ref, ngx_int_t active,
 
 
 void
+ngx_http_corral_table_retry(ngx_http_corral_hold_t *hold)
+{
+    ngx_http_corral_shslot_t  *slot;
+
+    slot = ngx_http_corral_table_get(hold->service);
+
+    if (slot && !hold->retry
+        && ngx_http_corral_column < NGX_HTTP_CORRAL_PROCESSES)
+    {
+        slot->counts[ngx_http_corral_column].retries++;
+        hold->retry = 1;
+    }
+}
+
+
+void
+ngx_http_corral_table_tried(ngx_http_corral_hold_t *hold)
+{
+    ngx_http_corral_shslot_t  *slot;
+
+    slot = ngx_http_corral_table_get(hold->service);
+
+    if (slot && hold->retry) {
+        slot->counts[ngx_http_corral_column].retries--;
+    }
+
+    hold->retry = 0;
+}
+
+
+uint32_t
+ngx_http_corral_table_retries(ngx_http_corral_slot_t service)
+{
+    uint32_t                   n;
+    uint64_t                   live;
+    ngx_http_corral_shslot_t  *slot;
+
+    slot = ngx_http_corral_table_get(service);
+    n = 0;
+
+    if (slot) {
+        for (live = ngx_http_corral_sh->live; live; live &= live - 1) {
+            n += slot->counts[__builtin_ctzll(live)].retries;
+        }
+    }
+
+    return n;
+}
+
+
+void
 ngx_http_corral_table_move(ngx_http_corral_hold_t *to,
     ngx_http_corral_hold_t *from)
 {
     *to = *from;
     from->state = NGX_HTTP_CORRAL_HOLD_NONE;
+    from->retry = 0;
 }
 
 

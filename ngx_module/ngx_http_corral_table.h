@@ -41,6 +41,7 @@ typedef struct {
     ngx_http_corral_slot_t  ref;
     ngx_http_corral_slot_t  service;        /* counts the same */
     uint32_t                state;          /* ngx_http_corral_hold_e */
+    uint32_t                retry;          /* counted as a retry, too */
 } ngx_http_corral_hold_t;
 
 
@@ -54,6 +55,7 @@ typedef struct {
     X(requests,       "requests, WebSocket handshakes included")              \
     X(failures,       "tries that failed")                                    \
     X(retries,        "tries on another instance")                            \
+    X(budget,         "retries refused for want of a budget")                 \
     X(rejected,       "requests refused for want of an instance")             \
     X(ejections,      "times an instance was ejected")                        \
     X(messages_in,    "WebSocket messages from clients")                      \
@@ -136,6 +138,14 @@ void ngx_http_corral_table_reserve(ngx_http_corral_slot_t ref,
     ngx_http_corral_slot_t service, ngx_http_corral_hold_t *hold);
 void ngx_http_corral_table_activate(ngx_http_corral_hold_t *hold);
 void ngx_http_corral_table_release(ngx_http_corral_hold_t *hold);
+
+/*
+ * A reserved hold is a retry; it is counted as one until the result of the try
+ * is there, or it is released.  retries says how many are under way.
+ */
+void ngx_http_corral_table_retry(ngx_http_corral_hold_t *hold);
+void ngx_http_corral_table_tried(ngx_http_corral_hold_t *hold);
+uint32_t ngx_http_corral_table_retries(ngx_http_corral_slot_t service);
 
 /* Moves a hold to another owner: from is left without one. */
 void ngx_http_corral_table_move(ngx_http_corral_hold_t *to,

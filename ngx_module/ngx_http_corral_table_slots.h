@@ -21,7 +21,8 @@
 
 typedef struct {
     volatile uint32_t            active;
-    volatile uint32_t            reserved;
+    volatile uint16_t            reserved;  /* for moments only */
+    volatile uint16_t            retries;   /* under way, of a service */
 } ngx_http_corral_count_t;
 
 

@@ -369,6 +369,14 @@ ngx_http_corral_upstream_free(ngx_peer_connection_t *pc, void *data,
     if (pc->tries) {
         pc->tries--;
     }
+
+    /* without a budget for it nginx is to answer with what it has */
+
+    if (pc->tries && (state & NGX_PEER_FAILED)
+        && !ngx_http_corral_upstream_may_retry(ctx))
+    {
+        pc->tries = 0;
+    }
 }
 
 
@@ -382,6 +390,8 @@ ngx_http_corral_upstream_report(ngx_http_request_t *r,
 
     ctx->reported = 1;
 
+    ngx_http_corral_table_tried(&ctx->hold);
+    ngx_http_corral_registry_circuit(&ctx->service_id, ok);
     ngx_http_corral_upstream_sample(r, ctx, ok);
 
     if (ok) {
@@ -391,6 +401,40 @@ ngx_http_corral_upstream_report(ngx_http_request_t *r,
         ngx_http_corral_registry_bad(&ctx->service_id, ctx->instance.ref,
                                      hard);
     }
+}
+
+
+ngx_uint_t
+ngx_http_corral_upstream_circuit(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx)
+{
+    ngx_http_corral_totals_t     delta;
+    ngx_http_corral_service_t   *service;
+    ngx_http_corral_slot_view_t  view;
+
+    service = ngx_http_corral_registry_find(&ctx->service_id);
+
+    if (service == NULL || service->eject.circuit_failures == 0
+        || ngx_http_corral_table_avail(service->terms.ref, 1)
+           != NGX_HTTP_CORRAL_EJECTED)
+    {
+        return 0;
+    }
+
+    ngx_memzero(&delta, sizeof(ngx_http_corral_totals_t));
+    delta.rejected = 1;
+    ngx_http_corral_table_add(service->terms.ref, &delta);
+
+    view.rest = 0;
+    (void) ngx_http_corral_table_view_ref(service->terms.ref, &view);
+
+    (void) ngx_http_corral_problem(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+               "circuit_open", view.rest / 1000 + 1,
+               "service \"%V\" failed %uD times in a row: it is not tried "
+               "for a while", &ctx->service_name,
+               service->eject.circuit_failures);
+
+    return 1;
 }
 
 
@@ -448,6 +492,7 @@ ngx_http_corral_upstream_header_filter(ngx_http_request_t *r)
     } else {
         ngx_http_corral_upstream_sample(r, ctx, 0);
         ngx_http_corral_registry_poor(&ctx->service_id, ctx->instance.ref);
+        ngx_http_corral_registry_circuit(&ctx->service_id, 0);
     }
 
     return ngx_http_next_header_filter(r);

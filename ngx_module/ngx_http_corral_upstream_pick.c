@@ -50,6 +50,7 @@ ngx_http_corral_upstream_pick(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_http_upstream_srv_conf_t *us)
 {
     ngx_str_t                             hash_key;
+    ngx_uint_t                            retry;
     ngx_http_corral_instance_t           *instance;
     ngx_http_corral_main_conf_t          *mcf;
     ngx_http_corral_pick_view_t           view;
@@ -70,6 +71,12 @@ ngx_http_corral_upstream_pick(ngx_http_request_t *r,
     view.service = ngx_http_corral_registry_find(&ctx->service_id);
 
     if (view.service == NULL || view.service->n == 0) {
+        return NGX_BUSY;
+    }
+
+    retry = ctx->ntried != 0;
+
+    if (retry && !ngx_http_corral_upstream_may_retry(ctx)) {
         return NGX_BUSY;
     }
 
@@ -102,7 +109,41 @@ ngx_http_corral_upstream_pick(ngx_http_request_t *r,
     ngx_http_corral_table_reserve(instance->ref, view.service->terms.ref,
                                   &ctx->hold);
 
+    if (retry) {
+        ngx_http_corral_table_retry(&ctx->hold);
+    }
+
     return NGX_OK;
+}
+
+
+ngx_uint_t
+ngx_http_corral_upstream_may_retry(ngx_http_corral_ctx_t *ctx)
+{
+    ngx_http_corral_slot_t      ref;
+    ngx_http_corral_totals_t    delta;
+    ngx_http_corral_service_t  *service;
+
+    service = ngx_http_corral_registry_find(&ctx->service_id);
+
+    if (service == NULL) {
+        return 0;
+    }
+
+    ref = service->terms.ref;
+
+    if (corral_health_budget(ngx_http_corral_table_retries(ref),
+                             ngx_http_corral_table_load(ref) + 1,
+                             service->eject.retry_budget))
+    {
+        return 1;
+    }
+
+    ngx_memzero(&delta, sizeof(ngx_http_corral_totals_t));
+    delta.budget = 1;
+    ngx_http_corral_table_add(ref, &delta);
+
+    return 0;
 }
 
 

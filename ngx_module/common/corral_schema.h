@@ -230,6 +230,14 @@
       "null", "bytes of one WebSocket message; 0: no limit; beyond: 1009")    \
     X(tries, integer, user, CORRAL_G|CORRAL_N, 1, 16, "", "null",             \
       "instances tried for one handshake or request")                         \
+    X(retry_budget, integer, user, CORRAL_G, 0, 100, "", "20",                \
+      "percent of a gateway's tries under way that may be retries; three "    \
+      "always may")                                                           \
+    X(circuit_failures, integer, user, CORRAL_G, 0, 1000000, "", "0",         \
+      "failures in a row of all instances together that open the circuit: "   \
+      "503; 0: never")                                                        \
+    X(circuit_timeout, duration, user, CORRAL_G, 100, 3600000, "", "\"10s\"", \
+      "how long it is open until one request tries")                          \
     X(max_fails, integer, user, CORRAL_G, 0, 1000, "", "3",                   \
       "failures in a row until a worker ejects an instance; 0: never")        \
     X(fail_timeout, duration, user, CORRAL_G, 100, 3600000, "", "\"10s\"",    \

@@ -186,9 +186,22 @@ ejection(void)
 }
 
 
+static void
+budget(void)
+{
+    ok(corral_health_budget(2, 2, 20), "three retries always may");
+    ok(!corral_health_budget(3, 19, 20), "the fourth not among 19");
+    ok(corral_health_budget(3, 20, 20), "but among 20");
+    ok(!corral_health_budget(3, 1000, 0), "nor without a budget");
+    ok(corral_health_budget(3, 4, 100), "all may with 100 %");
+    ok(corral_health_budget(UINT32_MAX - 1, UINT32_MAX, 100), "the most");
+}
+
+
 int
 main(void)
 {
+    budget();
     ejection();
     ramp();
     latency();

@@ -64,6 +64,7 @@ typedef struct {
     unsigned                     routed:1;       /* step 2 is done */
     unsigned                     taken:1;        /* peer.get used instance */
     unsigned                     reported:1;     /* result of try was told */
+    unsigned                     refused:1;      /* no budget for a retry */
 } ngx_http_corral_ctx_t;
 
 

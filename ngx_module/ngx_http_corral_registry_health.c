@@ -60,6 +60,7 @@ void
 ngx_http_corral_registry_circuit(ngx_str_t *service, ngx_uint_t good)
 {
     ngx_msec_t                  rest;
+    ngx_http_corral_totals_t    delta;
     ngx_http_corral_service_t  *o;
 
     o = ngx_http_corral_registry_find(service);
@@ -69,7 +70,23 @@ ngx_http_corral_registry_circuit(ngx_str_t *service, ngx_uint_t good)
     }
 
     if (good) {
-        ngx_http_corral_table_ok(o->terms.ref);
+
+        /* a word that all workers write for each request: only if needed */
+
+        if (o->eject.circuit_failures
+            || ngx_http_corral_table_ejected(o->terms.ref))
+        {
+            ngx_http_corral_table_ok(o->terms.ref);
+        }
+
+        return;
+    }
+
+    if (o->eject.circuit_failures == 0) {
+        ngx_memzero(&delta, sizeof(ngx_http_corral_totals_t));
+        delta.failures = 1;
+        ngx_http_corral_table_add(o->terms.ref, &delta);
+
         return;
     }
 

@@ -463,7 +463,10 @@ ngx_http_corral_upstream_sample(ngx_http_request_t *r,
     }
 
     ngx_http_corral_table_sample(ctx->instance.ref, latency);
-    ngx_http_corral_table_sample(ctx->terms.ref, latency);
+
+    if (ctx->method == NGX_HTTP_CORRAL_EWMA) {
+        ngx_http_corral_table_sample(ctx->terms.ref, latency);
+    }
 }
 
 

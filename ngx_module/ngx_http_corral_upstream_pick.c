@@ -139,9 +139,13 @@ ngx_http_corral_upstream_may_retry(ngx_http_corral_ctx_t *ctx)
         return 1;
     }
 
-    ngx_memzero(&delta, sizeof(ngx_http_corral_totals_t));
-    delta.budget = 1;
-    ngx_http_corral_table_add(ref, &delta);
+    if (!ctx->refused) {                    /* the relay asks twice */
+        ctx->refused = 1;
+
+        ngx_memzero(&delta, sizeof(ngx_http_corral_totals_t));
+        delta.budget = 1;
+        ngx_http_corral_table_add(ref, &delta);
+    }
 
     return 0;
 }

@@ -30,6 +30,7 @@ my %services = (
     passed  => { circuit_failures => 3, circuit_timeout => '60s' },
     none    => {},
     budget  => { retry_budget => 0 },
+    wsbudget => { retry_budget => 0 },
     much    => { retry_budget => 100 },
 );
 
@@ -42,7 +43,7 @@ $t->state_file(
             priority => $service =~ /budget|much/ ? $_ : 0) } 0, 1
     } sort keys %services ]);
 
-$t->write_file_expand('nginx.conf', <<'EOF')->plan(33);
+$t->write_file_expand('nginx.conf', <<'EOF')->plan(37);
 
 %%TEST_GLOBALS%%
 
@@ -176,6 +177,18 @@ is(service('much')->{budget}, 0, 'none is refused');
 close $_ for @held;
 ok(wait_for(sub { service('much')->{active} == 0 }), 'ended');
 
+# handshakes: the same
+
+@held = map { hang('wsbudget', 'Connection: Upgrade', 'Upgrade: websocket',
+    'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==')
+} 1 .. 5;
+
+ok(wait_for(sub { 2 == grep { answered($_) } @held }), 'two handshakes fail');
+is(service('wsbudget')->{retrying}, 3, 'three handshakes retry');
+is(service('wsbudget')->{budget}, 2, 'two are refused, counted once');
+close $_ for @held;
+ok(wait_for(sub { service('wsbudget')->{retrying} == 0 }), 'given back, too');
+
 # a retry that has its answer is one no more, however long the answer is
 
 @held = ();
@@ -205,9 +218,9 @@ sub code {
 }
 
 sub hang {
-    my ($service) = @_;
-    return http("GET /hang?service=$service HTTP/1.1\r\nHost: a\r\n\r\n",
-        start => 1);
+    my ($service, @headers) = @_;
+    return http(join("\r\n", "GET /hang?service=$service HTTP/1.1", 'Host: a',
+        @headers, '', ''), start => 1);
 }
 
 sub answered {

@@ -13,9 +13,8 @@
 static void ngx_http_corral_registry_look(ngx_http_corral_service_t *o);
 static void ngx_http_corral_registry_compare(ngx_http_corral_service_t *o);
 static void ngx_http_corral_registry_eject(ngx_http_corral_service_t *o,
-    ngx_http_corral_slot_t ref, ngx_uint_t hard, char *why);
-static ngx_uint_t ngx_http_corral_registry_may_eject(
-    ngx_http_corral_service_t *o);
+    ngx_http_corral_slot_t ref, char *why);
+static uint32_t ngx_http_corral_registry_room(ngx_http_corral_service_t *o);
 
 
 void
@@ -47,9 +46,19 @@ ngx_http_corral_registry_bad(ngx_str_t *service, ngx_http_corral_slot_t ref,
     /* of a service that is gone nothing is ejected */
 
     if (ngx_http_corral_table_fail(ref, o ? o->eject.max_fails : 0, hard)) {
-        ngx_http_corral_registry_eject(o, ref, hard,
-                                       hard ? "refuses or resets connections"
-                                            : "fails again and again");
+
+        if (hard) {
+            ngx_http_corral_registry_eject(o, ref,
+                                           "refuses or resets connections");
+
+        } else if (ngx_http_corral_table_ejected(ref)
+                   || ngx_http_corral_registry_room(o))
+        {
+            ngx_http_corral_registry_eject(o, ref, "fails again and again");
+
+        } else {
+            ngx_http_corral_table_spare(ref);
+        }
     }
 
     ngx_http_corral_registry_look(o);
@@ -124,7 +133,7 @@ static void
 ngx_http_corral_registry_compare(ngx_http_corral_service_t *o)
 {
     uint8_t                 *out;
-    uint32_t                 i;
+    uint32_t                 i, room;
     corral_health_window_t  *windows;
 
     windows = ngx_alloc(o->n * (sizeof(corral_health_window_t) + 1) + 1,
@@ -139,14 +148,19 @@ ngx_http_corral_registry_compare(ngx_http_corral_service_t *o)
         ngx_http_corral_table_window(o->instances[i].ref, &windows[i]);
     }
 
-    if (corral_health_outliers(windows, o->n, &o->eject.limits, out)) {
+    room = ngx_http_corral_registry_room(o);
 
-        for (i = 0; i < o->n; i++) {
-            if (out[i]) {
-                ngx_http_corral_registry_eject(o, o->instances[i].ref, 0,
-                    out[i] == 1 ? "fails too much of its requests"
-                                : "fails more than the others");
-            }
+    if (corral_health_outliers(windows, o->n, &o->eject.limits, out) == 0) {
+        room = 0;
+    }
+
+    for (i = 0; i < o->n && room; i++) {
+
+        if (out[i] && !ngx_http_corral_table_ejected(o->instances[i].ref)) {
+            room--;
+            ngx_http_corral_registry_eject(o, o->instances[i].ref,
+                out[i] == 1 ? "fails too much of its requests"
+                            : "fails more than the others");
         }
     }
 
@@ -156,53 +170,47 @@ ngx_http_corral_registry_compare(ngx_http_corral_service_t *o)
 
 static void
 ngx_http_corral_registry_eject(ngx_http_corral_service_t *o,
-    ngx_http_corral_slot_t ref, ngx_uint_t hard, char *why)
+    ngx_http_corral_slot_t ref, char *why)
 {
     ngx_str_t                    key;
     ngx_msec_t                   rest;
     ngx_http_corral_slot_view_t  view;
 
-    if (!hard && !ngx_http_corral_table_ejected(ref)
-        && !ngx_http_corral_registry_may_eject(o))
-    {
-        return;
-    }
-
     rest = ngx_http_corral_table_eject(ref, o->eject.fail_timeout,
                                        o->eject.max_time, o->eject.interval);
 
-    if (rest && ngx_http_corral_table_view_ref(ref, &view)) {
-
-        /* "i:", the id, ":", the incarnation */
-
-        key = view.key;
-
-        for (key.len -= 2, key.data += 2;
-             key.len && key.data[key.len] != ':';
-             key.len--)
-        {
-            /* void */
-        }
-
-        ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
-                      "corral upstream: instance \"%V\" of service \"%V\" "
-                      "%s, it rests for %M ms", &key, &o->name, why, rest);
+    if (rest == 0 || !ngx_http_corral_table_view_ref(ref, &view)) {
+        return;
     }
+
+    /* "i:", the id, ":", the incarnation */
+
+    key.data = view.key.data + 2;
+    key.len = view.key.len - 2;
+
+    while (key.len && key.data[key.len] != ':') {
+        key.len--;
+    }
+
+    ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                  "corral upstream: instance \"%V\" of service \"%V\" %s, it "
+                  "rests for %M ms", &key, &o->name, why, rest);
 }
 
 
-/* one is always allowed */
+/* how many more may be ejected for what they answer; one always may */
 
-static ngx_uint_t
-ngx_http_corral_registry_may_eject(ngx_http_corral_service_t *o)
+static uint32_t
+ngx_http_corral_registry_room(ngx_http_corral_service_t *o)
 {
-    uint32_t  i, ejected;
+    uint32_t  i, ejected, most;
 
     for (i = 0, ejected = 0; i < o->n; i++) {
         ejected += ngx_http_corral_table_ejected(o->instances[i].ref);
     }
 
-    return ejected == 0
-           || (uint64_t) (ejected + 1) * 100
-              <= (uint64_t) o->n * o->eject.max_ejected;
+    most = (uint64_t) o->n * o->eject.max_ejected / 100;
+    most = ngx_max(most, 1);
+
+    return ejected < most ? most - ejected : 0;
 }

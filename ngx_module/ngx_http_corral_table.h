@@ -185,6 +185,9 @@ void ngx_http_corral_table_poor(ngx_http_corral_slot_t ref);
 ngx_msec_t ngx_http_corral_table_eject(ngx_http_corral_slot_t ref,
     ngx_msec_t base, ngx_msec_t max, ngx_msec_t interval);
 
+/* It is not ejected: failures in a row are counted anew. */
+void ngx_http_corral_table_spare(ngx_http_corral_slot_t ref);
+
 /* Is it ejected, or tried half-open? */
 ngx_uint_t ngx_http_corral_table_ejected(ngx_http_corral_slot_t ref);
 

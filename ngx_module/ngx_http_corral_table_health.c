@@ -129,6 +129,19 @@ ngx_http_corral_table_rests(ngx_http_corral_shslot_t *slot)
 }
 
 
+void
+ngx_http_corral_table_spare(ngx_http_corral_slot_t ref)
+{
+    ngx_http_corral_shslot_t  *slot;
+
+    slot = ngx_http_corral_table_get(ref);
+
+    if (slot) {
+        slot->fails = 0;
+    }
+}
+
+
 ngx_uint_t
 ngx_http_corral_table_ejected(ngx_http_corral_slot_t ref)
 {

@@ -25,7 +25,7 @@ my $t = Test::Corral->new()->has(qw/corral corral_status corral_websocket/);
 
 my @agents = map { $t->agent(id => "echo.$_", port => 8080 + $_) } 1 .. 6;
 
-my %fast = (eject_interval => '200ms', eject_min_requests => 5,
+my %fast = (eject_interval => '600ms', eject_min_requests => 3,
     fail_timeout => '60s');
 
 my %services = (

@@ -18,6 +18,9 @@ static ngx_int_t ngx_http_corral_registry_build_instances(
 static ngx_uint_t ngx_http_corral_registry_build_tiers(
     ngx_http_corral_sentry_t *s, ngx_http_corral_service_t *o,
     ngx_uint_t threshold, uint32_t *next);
+static ngx_uint_t ngx_http_corral_registry_build_count(
+    ngx_http_corral_sentry_t *s, ngx_http_corral_service_t *o,
+    uint32_t *ready, uint32_t *total);
 static ngx_uint_t ngx_http_corral_registry_build_due(
     ngx_http_corral_idoc_t *idoc);
 static ngx_http_corral_idoc_t *ngx_http_corral_registry_build_doc(
@@ -189,26 +192,79 @@ ngx_http_corral_registry_build_instances(ngx_http_corral_sentry_t *s,
 
 
 /*
- * Counts, makes the tiers, and sets next[priority] to the place of the tier's
- * first instance.  Returns the best rank that there is.
+ * Makes the tiers, and sets next[priority] to the place of the tier's first
+ * instance.  Returns the best rank that there is.
  */
 
 static ngx_uint_t
 ngx_http_corral_registry_build_tiers(ngx_http_corral_sentry_t *s,
     ngx_http_corral_service_t *o, ngx_uint_t threshold, uint32_t *next)
 {
-    uint32_t                  p, n, first, ready[CORRAL_PRIORITY_MAX + 1],
-                              total[CORRAL_PRIORITY_MAX + 1],
-                              until[CORRAL_PRIORITY_MAX + 1];
-    ngx_uint_t                rank, best;
-    ngx_queue_t              *q;
-    ngx_http_corral_idoc_t   *idoc;
-    ngx_http_corral_tier_t   *tier;
+    uint32_t                 p, ready[CORRAL_PRIORITY_MAX + 1],
+                             total[CORRAL_PRIORITY_MAX + 1],
+                             until[CORRAL_PRIORITY_MAX + 1];
+    ngx_uint_t               best;
+    ngx_http_corral_tier_t  *tier;
+
+    best = ngx_http_corral_registry_build_count(s, o, ready, total);
+
+    if (best == 0 || o->desired != CORRAL_DESIRED_RUNNING) {
+        return 0;
+    }
+
+    for (p = 0; p <= CORRAL_PRIORITY_MAX; p++) {
+        next[p] = o->n;
+        o->n += ready[p];
+        o->ntiers += ready[p] != 0;
+    }
+
+    tier = ngx_pcalloc(o->pool, o->ntiers * sizeof(ngx_http_corral_tier_t));
+    if (tier == NULL) {
+        return NGX_HTTP_CORRAL_RANK_ERROR;
+    }
+
+    o->tiers = tier;
+
+    corral_balance_tiers(CORRAL_PRIORITY_MAX + 1, ready, total, threshold,
+                         until);
+
+    for (p = 0; p <= CORRAL_PRIORITY_MAX; p++) {
+
+        if (ready[p] == 0) {
+            continue;
+        }
+
+        tier->priority = p;
+        tier->first = next[p];
+        tier->n = ready[p];
+        tier->total = total[p];
+        tier->until = until[p];
+        tier++;
+    }
+
+    return best;
+}
+
+
+/*
+ * By priority: who is ready, of the best rank, which is returned, and who
+ * should be.
+ */
+
+static ngx_uint_t
+ngx_http_corral_registry_build_count(ngx_http_corral_sentry_t *s,
+    ngx_http_corral_service_t *o, uint32_t *ready, uint32_t *total)
+{
+    size_t                   size;
+    ngx_uint_t               rank, best;
+    ngx_queue_t             *q;
+    ngx_http_corral_idoc_t  *idoc;
 
     best = 0;
+    size = (CORRAL_PRIORITY_MAX + 1) * sizeof(uint32_t);
 
-    ngx_memzero(ready, sizeof(ready));
-    ngx_memzero(total, sizeof(total));
+    ngx_memzero(ready, size);
+    ngx_memzero(total, size);
 
     for (q = ngx_queue_head(&s->instances);
          q != ngx_queue_sentinel(&s->instances);
@@ -228,46 +284,10 @@ ngx_http_corral_registry_build_tiers(ngx_http_corral_sentry_t *s,
 
         if (rank > best) {
             best = rank;
-            ngx_memzero(ready, sizeof(ready));
+            ngx_memzero(ready, size);
         }
 
         ready[idoc->doc.priority] += rank && rank == best;
-    }
-
-    if (best == 0 || o->desired != CORRAL_DESIRED_RUNNING) {
-        return 0;
-    }
-
-    for (p = 0, n = 0, first = 0; p <= CORRAL_PRIORITY_MAX; p++) {
-        next[p] = first;
-        first += ready[p];
-        n += ready[p] != 0;
-    }
-
-    tier = ngx_pcalloc(o->pool, n * sizeof(ngx_http_corral_tier_t));
-    if (tier == NULL) {
-        return NGX_HTTP_CORRAL_RANK_ERROR;
-    }
-
-    corral_balance_tiers(CORRAL_PRIORITY_MAX + 1, ready, total, threshold,
-                         until);
-
-    o->n = first;
-    o->tiers = tier;
-    o->ntiers = n;
-
-    for (p = 0; p <= CORRAL_PRIORITY_MAX; p++) {
-
-        if (ready[p] == 0) {
-            continue;
-        }
-
-        tier->priority = p;
-        tier->first = next[p];
-        tier->n = ready[p];
-        tier->total = total[p];
-        tier->until = until[p];
-        tier++;
     }
 
     return best;

@@ -4,8 +4,8 @@
  * of our own and with bounds.  Knows no connection.
  *
  * What comes from the other side is not trusted: an answer has at most so many
- * bytes and elements, and a line an end.  hiredis 0.14 itself bounds none of
- * them.
+ * bytes, elements and arrays in each other, and a line an end.  hiredis itself
+ * bounds none of them, but for the arrays before 1.0.
  *
  * Lifetimes: an answer lies in a pool of its own, made with its outermost
  * object.  The pool is the reader's until the answer is complete, then the
@@ -41,6 +41,7 @@ typedef int  ngx_http_corral_redis_reader_n_t;
 #define NGX_HTTP_CORRAL_REDIS_READER_BYTES     (64 * 1024 * 1024)
 #define NGX_HTTP_CORRAL_REDIS_READER_ELEMENTS  (1024 * 1024)
 #define NGX_HTTP_CORRAL_REDIS_READER_LINE      (64 * 1024)
+#define NGX_HTTP_CORRAL_REDIS_READER_DEPTH     7
 
 
 static ngx_uint_t ngx_http_corral_redis_reader_endless(redisReader *reader);
@@ -128,9 +129,9 @@ ngx_http_corral_redis_reader_next(ngx_http_corral_redis_reader_t *r,
     void  *object;
 
     if (redisReaderGetReply(r->reader, &object) != REDIS_OK) {
-        *err = (r->reader->err == REDIS_ERR_PROTOCOL)
-               ? r->reader->errstr
-               : "an answer of too many elements, or no memory for it";
+        *err = r->why ? r->why
+               : (r->reader->err == REDIS_ERR_PROTOCOL)
+                 ? r->reader->errstr : "no memory for an answer";
         return NGX_ERROR;
     }
 
@@ -274,16 +275,32 @@ static void *
 ngx_http_corral_redis_reader_array(const redisReadTask *task,
     ngx_http_corral_redis_reader_n_t n)
 {
+    ngx_uint_t                       depth;
+    const redisReadTask             *parent;
     ngx_http_corral_redis_reader_t  *r;
     ngx_http_corral_redis_reply_t   *reply;
 
     r = task->privdata;
+    depth = 0;
+
+    for (parent = task->parent; parent; parent = parent->parent) {
+        depth++;
+    }
 
     /* NULL is what stops the reader; hiredis calls it "Out of memory" */
 
-    if (task->type != REDIS_REPLY_ARRAY
-        || (size_t) n > NGX_HTTP_CORRAL_REDIS_READER_ELEMENTS - r->elements)
-    {
+    if (task->type != REDIS_REPLY_ARRAY) {
+        r->why = "an answer of RESP3, which was not asked for";
+        return NULL;
+    }
+
+    if (depth > NGX_HTTP_CORRAL_REDIS_READER_DEPTH) {
+        r->why = "arrays nested too deep";
+        return NULL;
+    }
+
+    if ((size_t) n > NGX_HTTP_CORRAL_REDIS_READER_ELEMENTS - r->elements) {
+        r->why = "an answer of too many elements";
         return NULL;
     }
 

@@ -315,7 +315,7 @@ void ngx_http_corral_table_nonce(ngx_str_t *nonce);
  * fit.  read allocates from the pool; NGX_DECLINED if there is none.
  */
 ngx_int_t ngx_http_corral_table_image_write(ngx_str_t *epoch,
-    uint64_t revision, ngx_str_t *image);
+    uint64_t revision, ngx_str_t *image, uint32_t crc32);
 ngx_int_t ngx_http_corral_table_image_read(ngx_pool_t *pool,
     ngx_str_t *image);
 

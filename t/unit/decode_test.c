@@ -490,6 +490,9 @@ images(void)
     is_int(corral_decode_crc32(0, "123456789", 9), 0xcbf43926, "CRC of zlib");
     is_int(corral_decode_crc32(corral_decode_crc32(0, "1234", 4), "56789", 5),
            0xcbf43926, "in two pieces");
+    is_int(corral_decode_crc32_join(corral_decode_crc32(0, "1234", 4),
+                                    corral_decode_crc32(0, "56789", 5), 5),
+           0xcbf43926, "of two pieces");
 
     n = corral_decode_print_head("5f0c", 42, 3,
                                  corral_decode_crc32(0, body, strlen(body)),

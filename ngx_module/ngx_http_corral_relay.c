@@ -45,9 +45,9 @@
 static ngx_inline void ngx_http_corral_relay_event(ngx_http_corral_pair_t *p,
     ngx_event_t *ev);
 static void ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p,
-    ngx_uint_t i);
+    ngx_http_corral_side_t *a);
 static ngx_uint_t ngx_http_corral_relay_early(ngx_http_corral_pair_t *p,
-    ngx_uint_t i);
+    ngx_http_corral_side_t *a);
 static ngx_inline void ngx_http_corral_relay_take(ngx_http_corral_pair_t *p,
     ngx_http_corral_side_t *a, u_char *pos, size_t n);
 static void ngx_http_corral_relay_scan(ngx_http_corral_pair_t *p,
@@ -69,7 +69,7 @@ static void ngx_http_corral_relay_send_rest(ngx_http_corral_pair_t *p,
 static ngx_int_t ngx_http_corral_relay_wait(ngx_http_corral_side_t *s,
     u_char *pos, size_t n);
 static void ngx_http_corral_relay_flush(ngx_http_corral_pair_t *p,
-    ngx_uint_t i);
+    ngx_http_corral_side_t *s);
 
 
 u_char           ngx_http_corral_relay_nonce[8];
@@ -143,13 +143,17 @@ ngx_http_corral_relay_kept_handler(ngx_event_t *ev)
 static ngx_inline void
 ngx_http_corral_relay_event(ngx_http_corral_pair_t *p, ngx_event_t *ev)
 {
-    ngx_uint_t         i;
-    ngx_connection_t  *c;
+    ngx_connection_t        *c;
+    ngx_http_corral_side_t  *s;
 
     static ngx_str_t  stops = ngx_string("gateway stops");
 
     c = ev->data;
-    i = c == p->sides[NGX_HTTP_CORRAL_AGENT].connection;
+    s = &p->sides[NGX_HTTP_CORRAL_CLIENT];
+
+    if (s->connection != c) {
+        s = &p->sides[NGX_HTTP_CORRAL_AGENT];
+    }
 
     if (c->close) {
 
@@ -162,13 +166,13 @@ ngx_http_corral_relay_event(ngx_http_corral_pair_t *p, ngx_event_t *ev)
         ngx_http_corral_relay_shut(p, 1012, 1001, &stops);
 
     } else if (!ev->write) {
-        ngx_http_corral_relay_pump(p, i);
+        ngx_http_corral_relay_pump(p, s);
 
-    } else if (p->sides[i].tail) {
-        ngx_http_corral_relay_flush(p, i);
+    } else if (s->tail) {
+        ngx_http_corral_relay_flush(p, s);
 
-        if (p->sides[i].tail == NULL) {
-            ngx_http_corral_relay_pump(p, !i);
+        if (s->tail == NULL) {
+            ngx_http_corral_relay_pump(p, ngx_http_corral_relay_other(p, s));
         }
     }
 
@@ -178,23 +182,27 @@ ngx_http_corral_relay_event(ngx_http_corral_pair_t *p, ngx_event_t *ev)
 }
 
 
-/* from side i to the other one, as much as that one takes */
+/*
+ * From side a to the other one, as much as that one takes.  What runs for each
+ * message knows a side by its address: an index would have to be multiplied
+ * again after each call.
+ */
 
 static void
-ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p, ngx_uint_t i)
+ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p,
+    ngx_http_corral_side_t *a)
 {
     u_char                  *buf;
     size_t                   held;
     ssize_t                  n;
     ngx_uint_t               turn;
     ngx_event_t             *rev;
-    ngx_http_corral_side_t  *a, *b;
+    ngx_http_corral_side_t  *b;
 
-    a = &p->sides[i];
-    b = &p->sides[!i];
+    b = ngx_http_corral_relay_other(p, a);
     rev = a->connection->read;
 
-    if (a->early && !ngx_http_corral_relay_early(p, i)) {
+    if (a->early && !ngx_http_corral_relay_early(p, a)) {
         return;
     }
 
@@ -215,7 +223,8 @@ ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p, ngx_uint_t i)
         }
 
         if (n <= 0) {
-            ngx_http_corral_relay_ended(p, i, n == NGX_ERROR);
+            ngx_http_corral_relay_ended(p, ngx_http_corral_relay_index(p, a),
+                                        n == NGX_ERROR);
             return;
         }
 
@@ -242,16 +251,15 @@ ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p, ngx_uint_t i)
  */
 
 static ngx_uint_t
-ngx_http_corral_relay_early(ngx_http_corral_pair_t *p, ngx_uint_t i)
+ngx_http_corral_relay_early(ngx_http_corral_pair_t *p,
+    ngx_http_corral_side_t *a)
 {
-    ngx_http_corral_side_t   *a;
     ngx_http_corral_bytes_t  *b;
 
-    if (p->sides[!i].tail) {
+    if (ngx_http_corral_relay_other(p, a)->tail) {
         return 0;
     }
 
-    a = &p->sides[i];
     b = a->rest;
 
     a->rest = NULL;
@@ -265,11 +273,7 @@ ngx_http_corral_relay_early(ngx_http_corral_pair_t *p, ngx_uint_t i)
 }
 
 
-/*
- * n bytes of side a: mostly one message, or else the scanner has a look.  What
- * runs for each message knows a side by its address: an index would have to be
- * multiplied again after each call.
- */
+/* n bytes of side a: mostly one message, or else the scanner has a look */
 
 static ngx_inline void
 ngx_http_corral_relay_take(ngx_http_corral_pair_t *p,
@@ -614,14 +618,13 @@ ngx_http_corral_relay_wait(ngx_http_corral_side_t *s, u_char *pos, size_t n)
 
 
 static void
-ngx_http_corral_relay_flush(ngx_http_corral_pair_t *p, ngx_uint_t i)
+ngx_http_corral_relay_flush(ngx_http_corral_pair_t *p,
+    ngx_http_corral_side_t *s)
 {
     ssize_t                   n;
     ngx_connection_t         *c;
-    ngx_http_corral_side_t   *s;
     ngx_http_corral_bytes_t  *t;
 
-    s = &p->sides[i];
     c = s->connection;
     t = s->tail;
 
@@ -633,7 +636,7 @@ ngx_http_corral_relay_flush(ngx_http_corral_pair_t *p, ngx_uint_t i)
         }
 
         if (n == NGX_ERROR) {
-            ngx_http_corral_relay_mute(p, i);
+            ngx_http_corral_relay_mute(p, ngx_http_corral_relay_index(p, s));
             return;
         }
 

@@ -223,7 +223,7 @@ fuzz: ## each fuzzer for SECONDS=60, with clang
 
 $(B)/bench/load: $(call o,$(wildcard t/bench/load*.c))
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $$(pkg-config --libs libssl)
+	$(CC) $(LDFLAGS) -o $@ $^ $$(pkg-config --libs libssl libcrypto)
 
 $(B)/bench/floor: $(call o,t/bench/floor.c)
 	@mkdir -p $(@D)
@@ -264,4 +264,4 @@ check-nginx: ## builds against Debian's newer nginx (NGINX=trixie, sid)
 clean: ## removes build/
 	rm -rf build
 
--include $(wildcard $(B)/obj/*/*.d $(B)/obj/*/*/*.d)
+-include $(wildcard $(B)/obj/*/*.d $(B)/obj/*/*/*.d $(B)/obj/*/*/*/*.d)

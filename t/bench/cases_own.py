@@ -31,13 +31,13 @@ def case_lastwords(rig, opt):
         for _ in range(few(opt, 2)):
             got += rig.run_load('slow', p, connections=clients,
                                 rate=2500000)['received']
-        samples[p.name] = [100 * x / size for x in got]
+        samples[p.name] = [100 - 100 * x / size for x in got]
         lost[p.name] = len([x for x in got if x != size])
 
     for p in running:
         rig.stop(p)
 
-    rows = [Row('lastwords', n, 'per cent of 4 MB that came', s,
+    rows = [Row('lastwords', n, 'per cent of 4 MB that were lost', s,
                 incomplete=lost[n], of=len(s)) for n, s in samples.items()]
     if lost['direct']:
         raise Failure('lastwords: without a proxy bytes were lost, too: the '

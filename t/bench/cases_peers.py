@@ -59,7 +59,8 @@ def case_grid(rig, opt):
     """The other sizes and numbers of connections, in fewer rounds."""
     rows = []
     for connections, size in GRID:
-        connections = min(connections, opt.pairs * 2)
+        if opt.quick and connections > 1000:
+            continue
         rows += messages(rig, opt, f'{size}x{connections}', connections, size,
                          few(opt, 5), opt.seconds)[1]
     return rows, []
@@ -254,51 +255,68 @@ def case_many(rig, opt):
 
 # What a busy machine does not change
 
+# One thing done: figure, unit, its name in a verdict, how much of it is done
+# at least, how the generator does k times that.
+
+USES = (
+    ('', 'a round trip', 20 * 200, lambda k: ('echo', dict(
+        connections=20, size=128, count=200 * k))),
+    ('-handshake', 'a handshake', 400, lambda k: ('rate', dict(
+        connections=20, count=400 * k))),
+)
+
+
 def case_instructions(rig, opt):
     agent = rig.agent()
-    connections, n = 20, 1000
-
-    def use(p, k):
-        rig.run_load('echo', p, connections=connections, size=128, count=k)
-
     begin = {'stock': lambda **w: proxies.stock(rig, [agent], **w),
              'corral': lambda **w: proxies.corral(rig, [agent], redis=False,
                                                   **w)}
-    samples = {name: [] for name in begin if name in opt.peers}
-    functions = {}
+    begin = {n: start for n, start in begin.items() if n in opt.peers}
+    rows, verdicts = [], []
 
-    for _ in range(few(opt, 3)):
-        for name in samples:
-            all_, functions[name] = rig.instructions(begin[name], use, n)
-            samples[name].append(all_ / connections)
+    for (figure, unit, n, use), limit in zip(USES, (0.65, 1.0)):
+        samples = {name: [] for name in begin}
+        functions = {}
 
-    rows = [Row('instructions', name, 'user instructions a round trip', s)
-            for name, s in samples.items()]
-    for name, by in functions.items():
-        for function, value in sorted(by.items(), key=lambda x: -x[1]):
-            if value / connections >= 5:
-                rows.append(Row('instructions', f'  {name}: {function}',
-                                'of them', [value / connections]))
-    return rows, against(samples, 'stock', 'instructions',
-                         'user instructions a round trip', 0.65)
+        def run(p, k):
+            mode, options = use(k)
+            rig.run_load(mode, p, **options)
+
+        for _ in range(few(opt, 3)):
+            for name, start in begin.items():
+                one, functions[name] = rig.instructions(start, run, n)
+                samples[name].append(one)
+
+        case = f'instructions{figure}'
+        rows += [Row(case, name, f'user instructions {unit}', s)
+                 for name, s in samples.items()]
+        for name, by in functions.items():
+            few_ = sorted(by.items(), key=lambda x: -x[1])[:20]
+            rows += [Row(case, f'  {name}: {function}', 'of them', [value])
+                     for function, value in few_ if value >= 5]
+        verdicts += against(samples, 'stock', case,
+                            f'user instructions {unit}', limit)
+    return rows, verdicts
 
 
 def case_syscalls(rig, opt):
-    """Calls of a round trip: those of 2n less those of n."""
+    """Those of 2n less those of n."""
     agent = rig.agent()
     running = peers(rig, opt, agent)
-    connections, n = 20, 200
     rows = []
 
-    for p in running:
-        calls = [strace(rig, p, lambda k=k: rig.run_load(
-            'echo', p, connections=connections, size=128, count=k * n))
-            for k in (1, 2)]
-        each = {k: (v - calls[0].get(k, 0)) / n / connections
-                for k, v in calls[1].items()}
-        rows.append(Row('syscalls', p.name, 'system calls a round trip',
-                        [sum(each.values())],
-                        **{k: v for k, v in each.items() if v >= 0.01}))
+    for figure, unit, n, use in USES:
+        for p in running:
+            calls = []
+            for k in (1, 2):
+                mode, options = use(k)
+                calls.append(strace(rig, p, lambda: rig.run_load(mode, p,
+                                                                 **options)))
+            each = {k: (v - calls[0].get(k, 0)) / n
+                    for k, v in calls[1].items()}
+            rows.append(Row(f'syscalls{figure}', p.name,
+                            f'system calls {unit}', [sum(each.values())],
+                            **{k: v for k, v in each.items() if v >= 0.01}))
 
     stop_all(rig, running)
     return rows, []

@@ -70,7 +70,7 @@ def svg(report, names):
         column = columns.index(min(columns))
         y = columns[column]
         body += panel(GAP + column * (WIDTH + GAP), y, title, rows)
-        columns[column] = y + HEAD + len(rows) * STEP + 14
+        columns[column] = y + HEAD + len(rows) * STEP + 4
 
     width, height = 2 * WIDTH + 3 * GAP, max(columns) + 10
     machine = report['machine']

@@ -242,10 +242,10 @@ class Rig:
         """Instructions of one of n uses, those of 2n less those of n: all,
         and by function.
 
-        begin(wrapper=) starts a proxy, use(proxy, n) uses it n times.
+        begin(wrapper=) starts a proxy, use(proxy, k) uses it k times n times.
         """
         totals, functions = [], []
-        for k in (n, 2 * n):
+        for k in (1, 2):
             out, wrapper = self.callgrind_wrapper()
             proxy = begin(wrapper=wrapper)
             use(proxy, k)

@@ -308,10 +308,11 @@ def case_syscalls(rig, opt):
     for figure, unit, n, use in USES:
         for p in running:
             calls = []
-            for k in (1, 2):
+            for k in (1, 1, 2):         # the first is a warm-up
                 mode, options = use(k)
                 calls.append(strace(rig, p, lambda: rig.run_load(mode, p,
                                                                  **options)))
+            del calls[0]
             each = {k: (v - calls[0].get(k, 0)) / n
                     for k, v in calls[1].items()}
             rows.append(Row(f'syscalls{figure}', p.name,

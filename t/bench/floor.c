@@ -77,7 +77,7 @@ floor_address(const char *text, struct sockaddr_in *sin)
 
     if (colon) {
         *colon = '\0';
-        sin->sin_port = htons((uint16_t) atoi(colon + 1));
+        sin->sin_port = htons((uint16_t) strtoul(colon + 1, NULL, 10));
     }
 
     if (sin->sin_port == 0 || inet_pton(AF_INET, host, &sin->sin_addr) != 1) {

@@ -1,6 +1,7 @@
 
 /*
- * load: a generator of WebSocket and HTTP load for measurements of proxies (see --help).
+ * load: a generator of WebSocket and HTTP load for measurements of proxies (see
+ * --help).
  *
  * This file has the options.  It prints one line of JSON; an error is one
  * sentence on the standard error, and the exit status 1.
@@ -60,8 +61,8 @@ load_usage(FILE *out)
         "  --count N          instead of seconds; echo: messages per\n"
         "                     connection (http: requests), rate:\n"
         "                     handshakes of all\n"
-        "  --rate N           a second: slow: bytes (default: 1000000), paced:\n"
-        "                     messages (default: 1000)\n"
+        "  --rate N           a second: slow: bytes (default: 1000000),\n"
+        "                     paced: messages (default: 1000)\n"
         "  --tls              over TLS; the certificate is not checked\n"
         "  --fin              rate: end with a FIN, without a Close frame\n"
         "  --pid PID          whose CPU time is read\n", out);
@@ -148,8 +149,8 @@ load_mode(const char *name)
         }
     }
 
-    load_fail("\"%s\": the modes are echo, rate, idle, slow, probe, paced, http "
-              "and sse", name);
+    load_fail("\"%s\": the modes are echo, rate, idle, slow, probe, paced, "
+              "http and sse", name);
 }
 
 

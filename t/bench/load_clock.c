@@ -71,7 +71,11 @@ load_clock_threads(long pid)
 
     sum = 0;
 
-    while ((entry = readdir(dir)) != NULL) {
+    for ( ;; ) {
+        entry = readdir(dir);
+        if (entry == NULL) {
+            break;
+        }
 
         if (entry->d_name[0] == '.') {
             continue;

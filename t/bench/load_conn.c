@@ -1,12 +1,12 @@
 
 /*
- * One WebSocket of the load generator: handshake, sending, reading frames.
- * In the modes http and sse it is a connection of load_http.c, for which this
- * file connects, sends the request and hands over what comes.
+ * One WebSocket of the load generator: handshake, sending, reading frames.  In
+ * the modes http and sse it is a connection of load_http.c, for which this file
+ * connects, sends the request and hands over what comes.
  *
  * All messages are the same masked frame, or request, made once.  Of frames
- * only the headers are read; pings are answered.  An end that was not asked for is told
- * to load_mode.c, which decides whether it is a failure.
+ * only the headers are read; pings are answered.  An end that was not asked for
+ * is told to load_mode.c, which decides whether it is a failure.
  */
 
 

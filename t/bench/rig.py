@@ -128,13 +128,21 @@ class Rig:
         process = getattr(process, 'process', process)
         if process in self.processes:
             self.processes.remove(process)
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(seconds)
-            except subprocess.TimeoutExpired:
+
+        # nginx does not see a signal that comes just before it waits without a
+        # time-out: it is said again
+
+        end = time.monotonic() + seconds
+        while process.poll() is None:
+            if time.monotonic() > end:
                 process.kill()
                 process.wait()
+                return
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                pass
 
     def close(self):
         for process in reversed(self.processes[:]):

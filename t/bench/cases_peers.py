@@ -62,7 +62,7 @@ def case_grid(rig, opt):
         if opt.quick and connections > 1000:
             continue
         rows += messages(rig, opt, f'{size}x{connections}', connections, size,
-                         few(opt, 5), opt.seconds)[1]
+                         few(opt, 3), opt.seconds)[1]
     return rows, []
 
 

@@ -7,8 +7,8 @@ from html import escape
 COLOURS = {'corral': '#0b6e4f', 'floor': '#9aa0a6'}
 OTHER = '#8fb3d9'
 
-WIDTH, GAP, TOP = 460, 28, 64           # of a panel; between; above all
-NAME, VALUE = 76, 120                   # left and right of the bars
+WIDTH, GAP, TOP = 480, 28, 64           # of a panel; between; above all
+NAME, VALUE = 76, 140                   # left and right of the bars
 BAR, STEP, HEAD = 13, 19, 40
 
 

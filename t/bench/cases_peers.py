@@ -2,10 +2,8 @@
 them.
 """
 
-import os
 import re
 import signal
-import statistics
 import subprocess
 import time
 

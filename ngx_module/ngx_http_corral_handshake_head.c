@@ -20,6 +20,8 @@
     "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
+static u_char *ngx_http_corral_handshake_line(u_char *p,
+    ngx_table_elt_t *header);
 static ngx_uint_t ngx_http_corral_handshake_own(ngx_table_elt_t *header,
     ngx_uint_t host);
 static ngx_int_t ngx_http_corral_handshake_header(
@@ -88,7 +90,7 @@ ngx_http_corral_handshake_request(ngx_http_corral_handshake_t *h)
         for (i = 0; i < part->nelts; i++) {
 
             if (e[i].hash && !ngx_http_corral_handshake_own(&e[i], host)) {
-                p = ngx_sprintf(p, "%V: %V" CRLF, &e[i].key, &e[i].value);
+                p = ngx_http_corral_handshake_line(p, &e[i]);
             }
         }
     }
@@ -96,6 +98,20 @@ ngx_http_corral_handshake_request(ngx_http_corral_handshake_t *h)
     h->out->last = ngx_cpymem(p, hop, sizeof(hop) - 1);
 
     return NGX_OK;
+}
+
+
+static u_char *
+ngx_http_corral_handshake_line(u_char *p, ngx_table_elt_t *header)
+{
+    p = ngx_cpymem(p, header->key.data, header->key.len);
+    *p++ = ':';
+    *p++ = ' ';
+    p = ngx_cpymem(p, header->value.data, header->value.len);
+    *p++ = CR;
+    *p++ = LF;
+
+    return p;
 }
 
 
@@ -122,9 +138,7 @@ ngx_http_corral_handshake_own(ngx_table_elt_t *header, ngx_uint_t host)
 
     for (name = host ? names : names + 1; name->len; name++) {
 
-        if (header->key.len == name->len
-            && ngx_strncasecmp(header->key.data, name->data, name->len) == 0)
-        {
+        if (ngx_http_corral_header_is(header, name->data, name->len)) {
             return 1;
         }
     }
@@ -434,7 +448,7 @@ ngx_http_corral_handshake_reply(ngx_http_corral_handshake_t *h,
         for (i = 0; i < part->nelts; i++) {
 
             if (e[i].hash) {
-                p = ngx_sprintf(p, "%V: %V" CRLF, &e[i].key, &e[i].value);
+                p = ngx_http_corral_handshake_line(p, &e[i]);
             }
         }
     }
@@ -467,9 +481,7 @@ ngx_http_corral_handshake_find(ngx_list_t *headers, char *name,
 
         for (i = 0; i < part->nelts; i++) {
 
-            if (e[i].key.len != len
-                || ngx_strncasecmp(e[i].key.data, (u_char *) name, len) != 0)
-            {
+            if (!ngx_http_corral_header_is(&e[i], name, len)) {
                 continue;
             }
 
@@ -503,9 +515,7 @@ ngx_http_corral_handshake_token(ngx_list_t *headers, char *name, char *token)
 
         for (i = 0; i < part->nelts; i++) {
 
-            if (e[i].key.len != len
-                || ngx_strncasecmp(e[i].key.data, (u_char *) name, len) != 0)
-            {
+            if (!ngx_http_corral_header_is(&e[i], name, len)) {
                 continue;
             }
 

@@ -151,6 +151,14 @@ struct ngx_http_corral_pair_s {
 
 #define ngx_http_corral_relay_now()  ((uint32_t) ngx_current_msec)
 
+/* which side is it, and which is the other one? */
+
+#define ngx_http_corral_relay_index(p, s)                                     \
+    ((ngx_uint_t) ((s) != (p)->sides))
+
+#define ngx_http_corral_relay_other(p, s)                                     \
+    ((s) == (p)->sides ? (p)->sides + 1 : (p)->sides)
+
 /* may bytes be put into the stream to this side? */
 
 #define ngx_http_corral_relay_open(s)                                         \

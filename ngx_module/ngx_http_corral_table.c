@@ -32,14 +32,6 @@
 #define NGX_HTTP_CORRAL_NONE        0xffffffff
 
 
-/* what this worker has not yet added to the totals of a slot */
-
-typedef struct {
-    ngx_http_corral_totals_t     totals;
-    uint32_t                     seq;       /* 0: clean */
-} ngx_http_corral_local_t;
-
-
 static ngx_int_t ngx_http_corral_table_init_zone(ngx_shm_zone_t *zone,
     void *data);
 static ngx_int_t ngx_http_corral_table_alloc(ngx_slab_pool_t *shpool,
@@ -62,8 +54,9 @@ static void ngx_http_corral_table_unlink_locked(uint32_t i);
 ngx_http_corral_shctx_t         *ngx_http_corral_sh;
 ngx_slab_pool_t                 *ngx_http_corral_shpool;
 ngx_uint_t                       ngx_http_corral_column;   /* 64: none */
-static ngx_http_corral_local_t  *ngx_http_corral_locals;
-static uint32_t                  ngx_http_corral_nlocals;
+ngx_http_corral_local_t         *ngx_http_corral_locals;
+uint32_t                         ngx_http_corral_nlocals;
+
 static uint32_t                 *ngx_http_corral_dirty;
 static ngx_uint_t                ngx_http_corral_ndirty;
 
@@ -758,23 +751,12 @@ ngx_http_corral_table_add(ngx_http_corral_slot_t ref,
 }
 
 
+/* the first since the last flush, or of a slot that is not this one any more */
+
 ngx_http_corral_totals_t *
-ngx_http_corral_table_local(ngx_http_corral_slot_t ref)
+ngx_http_corral_table_local_begin(ngx_http_corral_slot_t ref)
 {
     ngx_http_corral_local_t  *local;
-
-    /*
-     * The usual case does not touch shared memory: if the slot has another key
-     * since, the flush sees it
-     */
-
-    if (ref.seq && ref.slot < ngx_http_corral_nlocals) {
-        local = &ngx_http_corral_locals[ref.slot];
-
-        if (local->seq == ref.seq) {
-            return &local->totals;
-        }
-    }
 
     if (ngx_http_corral_table_get(ref) == NULL) {
         return &ngx_http_corral_lost;

@@ -133,6 +133,10 @@ typedef struct {
     int64_t         queue_size;
     int64_t         queue_timeout;
     int64_t         drain_timeout;
+    int64_t         sse_resume;
+    int64_t         sse_events;
+    int64_t         sse_keep;
+    int64_t         sse_run_on;
 } corral_service_t;
 
 

@@ -128,7 +128,11 @@ static const corral_decode_member_t  corral_decode_service_members[] = {
     corral_decode_member(service, max_connections),
     corral_decode_member(service, queue_size),
     corral_decode_member(service, queue_timeout),
-    corral_decode_member(service, drain_timeout)
+    corral_decode_member(service, drain_timeout),
+    corral_decode_member(service, sse_resume),
+    corral_decode_member(service, sse_events),
+    corral_decode_member(service, sse_keep),
+    corral_decode_member(service, sse_run_on)
 };
 
 

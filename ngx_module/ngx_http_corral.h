@@ -163,6 +163,7 @@ ngx_int_t ngx_http_corral_parked(ngx_http_request_t *r);
 /* the steps, see ngx_http_corral_steps[] for their order */
 ngx_int_t ngx_http_corral_identity_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_corral_route_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_corral_sse_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_corral_wait_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_corral_websocket_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_corral_metrics_log_handler(ngx_http_request_t *r);

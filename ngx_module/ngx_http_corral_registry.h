@@ -110,6 +110,16 @@ typedef struct {
 } ngx_http_corral_tier_t;
 
 
+/* Resumable server-sent events of a service; times in milliseconds. */
+
+typedef struct {
+    ngx_uint_t                 resume;      /* 0: off */
+    ngx_uint_t                 events;
+    ngx_msec_t                 keep;
+    ngx_msec_t                 run_on;
+} ngx_http_corral_sse_terms_t;
+
+
 /*
  * A service of one generation, immutable.  Nobody keeps a pointer beyond the
  * current event: what a request needs later is copied, so that long
@@ -134,6 +144,7 @@ typedef struct {
     uint32_t                     slow_start_rate;    /* per second, 0: any */
     ngx_http_corral_terms_t      terms;
     ngx_http_corral_eject_t      eject;
+    ngx_http_corral_sse_terms_t  sse;
 
     ngx_http_corral_instance_t  *instances; /* eligible, of the best health,
                                                by priority */

@@ -67,6 +67,9 @@ typedef struct {
     X(queue_aborts,   "requests whose client left while they waited")         \
     X(queue_msec,     "milliseconds that requests waited, summed up")         \
     X(ejections,      "times an instance was ejected")                        \
+    X(streams,        "event streams that can be resumed")                    \
+    X(resumes,        "clients that came back to an event stream")            \
+    X(gaps,           "times such a client missed events")                    \
     X(messages_in,    "WebSocket messages from clients")                      \
     X(messages_out,   "WebSocket messages to clients")                        \
     X(bytes_in,       "WebSocket bytes from clients, framing included")       \

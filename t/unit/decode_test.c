@@ -408,7 +408,9 @@ printing(void)
            "\"eject_failure_percent\":85,\"eject_deviation\":190,"
            "\"max_ejected\":50,\"early_end\":\"1m\",\"max_sessions\":0,"
            "\"max_connections\":0,\"queue_size\":0,"
-           "\"queue_timeout\":\"30s\",\"drain_timeout\":\"30s\"}\n",
+           "\"queue_timeout\":\"30s\",\"drain_timeout\":\"30s\","
+           "\"sse_resume\":false,\"sse_events\":1000,"
+           "\"sse_keep\":\"5m\",\"sse_run_on\":\"1m\"}\n",
            "the line of a service");
     is_int((int64_t) n, (int64_t) strlen(text), "its length");
     is_int(service(text, &s), 0, "is read back");

@@ -23,7 +23,6 @@ static ngx_int_t ngx_http_corral_registry_put_service(ngx_str_t *json,
     ngx_uint_t line);
 static ngx_int_t ngx_http_corral_registry_put_instance(ngx_str_t *json,
     ngx_uint_t line);
-static ngx_int_t ngx_http_corral_registry_refuse(ngx_uint_t line, char *err);
 static ngx_http_corral_idoc_t *ngx_http_corral_registry_idoc(
     corral_instance_t *doc, char *err);
 static ngx_int_t ngx_http_corral_registry_address(ngx_http_corral_idoc_t *idoc,
@@ -74,7 +73,7 @@ ngx_http_corral_registry_init(ngx_cycle_t *cycle, ngx_uint_t methods)
 
     reg->methods = methods | CORRAL_BALANCE_ROUND_ROBIN;
 
-    return NGX_OK;
+    return ngx_http_corral_registry_rules_init(cycle);
 }
 
 
@@ -294,6 +293,8 @@ ngx_http_corral_registry_unsee(void)
         s = ngx_queue_data(q, ngx_http_corral_sentry_t, queue);
         s->put = 0;
     }
+
+    ngx_http_corral_registry_rules_unsee();
 }
 
 
@@ -303,9 +304,20 @@ ngx_http_corral_registry_put(ngx_http_corral_kind_e kind, ngx_str_t *json,
 {
     ngx_int_t  rc;
 
-    rc = (kind == NGX_HTTP_CORRAL_SERVICE)
-         ? ngx_http_corral_registry_put_service(json, line)
-         : ngx_http_corral_registry_put_instance(json, line);
+    switch (kind) {
+
+    case NGX_HTTP_CORRAL_SERVICE:
+        rc = ngx_http_corral_registry_put_service(json, line);
+        break;
+
+    case NGX_HTTP_CORRAL_INSTANCE:
+        rc = ngx_http_corral_registry_put_instance(json, line);
+        break;
+
+    default: /* NGX_HTTP_CORRAL_RULE */
+        rc = ngx_http_corral_registry_rules_put(json, line);
+        break;
+    }
 
     ngx_reset_pool(ngx_http_corral_reg.tmp);
 
@@ -482,7 +494,7 @@ ngx_http_corral_registry_attach(ngx_http_corral_ientry_t *i,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_corral_registry_refuse(ngx_uint_t line, char *err)
 {
     ngx_http_corral_reg.info.refused++;
@@ -718,6 +730,11 @@ ngx_http_corral_registry_del(ngx_http_corral_kind_e kind, ngx_str_t *id)
         return;
     }
 
+    if (kind == NGX_HTTP_CORRAL_RULE) {
+        ngx_http_corral_registry_rules_del(id);
+        return;
+    }
+
     i = ngx_http_corral_registry_instance(id, 0);
 
     if (i) {
@@ -732,6 +749,7 @@ ngx_http_corral_registry_commit(ngx_str_t *epoch, uint64_t revision,
     ngx_msec_t budget)
 {
     uint64_t                     start;
+    ngx_int_t                    rc;
     ngx_queue_t                 *q;
     ngx_http_corral_sentry_t    *s;
     ngx_http_corral_registry_t  *reg;
@@ -769,6 +787,17 @@ ngx_http_corral_registry_commit(ngx_str_t *epoch, uint64_t revision,
         {
             return NGX_AGAIN;
         }
+    }
+
+    rc = ngx_http_corral_registry_rules_build(start, (uint64_t) budget * 1000);
+
+    if (rc == NGX_AGAIN) {
+        return NGX_AGAIN;
+    }
+
+    if (rc != NGX_OK) {
+        ngx_http_corral_registry_abort();
+        return NGX_ERROR;
     }
 
     ngx_http_corral_registry_swap();
@@ -816,6 +845,8 @@ ngx_http_corral_registry_drop_unseen(void)
             ngx_http_corral_registry_mark(s);
         }
     }
+
+    ngx_http_corral_registry_rules_drop_unseen();
 }
 
 
@@ -864,6 +895,8 @@ ngx_http_corral_registry_swap(void)
     }
 
     ngx_queue_init(&reg->dirty);
+
+    ngx_http_corral_registry_rules_swap();
 
     ngx_destroy_pool(reg->tmp);
     reg->tmp = NULL;
@@ -1066,6 +1099,8 @@ ngx_http_corral_registry_abort(void)
     }
 
     ngx_queue_init(&reg->dirty);
+
+    ngx_http_corral_registry_rules_abort();
 
     ngx_destroy_pool(reg->tmp);
     reg->tmp = NULL;

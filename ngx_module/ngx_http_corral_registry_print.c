@@ -61,6 +61,12 @@ ngx_http_corral_registry_print_next(ngx_msec_t budget, ngx_str_t *image)
         }
 
         if (q == ngx_queue_sentinel(&reg->all_instances)) {
+            reg->image_kind = NGX_HTTP_CORRAL_RULE;
+            reg->image_next = ngx_queue_head(&reg->all_rules);
+            continue;
+        }
+
+        if (q == ngx_queue_sentinel(&reg->all_rules)) {
             break;
         }
 
@@ -103,7 +109,7 @@ ngx_http_corral_registry_print_next(ngx_msec_t budget, ngx_str_t *image)
 }
 
 
-/* appends the line of one service or instance */
+/* appends the line of one document */
 
 static ngx_int_t
 ngx_http_corral_registry_print_entry(ngx_queue_t *q)
@@ -112,6 +118,7 @@ ngx_http_corral_registry_print_entry(ngx_queue_t *q)
     u_char                      *p;
     ngx_http_corral_sentry_t    *s;
     ngx_http_corral_ientry_t    *i;
+    ngx_http_corral_rentry_t    *e;
     ngx_http_corral_registry_t  *reg;
 
     reg = &ngx_http_corral_reg;
@@ -129,6 +136,15 @@ ngx_http_corral_registry_print_entry(ngx_queue_t *q)
             }
 
             n = corral_decode_print_service(s->doc, (char *) p, size);
+
+        } else if (reg->image_kind == NGX_HTTP_CORRAL_RULE) {
+            e = ngx_queue_data(q, ngx_http_corral_rentry_t, queue);
+
+            if (e->rule == NULL) {
+                return NGX_OK;
+            }
+
+            n = corral_decode_print_rule(&e->rule->doc, (char *) p, size);
 
         } else {
             i = ngx_queue_data(q, ngx_http_corral_ientry_t, queue);

@@ -58,10 +58,6 @@ static uint32_t ngx_http_corral_upstream_choose(ngx_http_request_t *r,
 static uint64_t ngx_http_corral_upstream_random(void);
 static int ngx_http_corral_upstream_ok(void *data, uint32_t i);
 static uint32_t ngx_http_corral_upstream_load(void *data, uint32_t i);
-static uint64_t ngx_http_corral_upstream_key(ngx_http_request_t *r,
-    ngx_http_corral_ctx_t *ctx, ngx_str_t *name);
-static void ngx_http_corral_upstream_cookie(ngx_http_request_t *r,
-    ngx_str_t *name, ngx_str_t *value);
 static ngx_int_t ngx_http_corral_upstream_copy(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_http_corral_instance_t *instance);
 static ngx_int_t ngx_http_corral_upstream_header_filter(
@@ -548,8 +544,8 @@ ngx_http_corral_upstream_choose(ngx_http_request_t *r,
 
         case NGX_HTTP_CORRAL_HASH:
             i = corral_balance_hash(service->balance, &bv,
-                                    ngx_http_corral_upstream_key(r, view->ctx,
-                                                                 hash_key));
+                                    ngx_http_corral_hash(r, view->ctx,
+                                                         hash_key));
             break;
 
         default: /* NGX_HTTP_CORRAL_ROUND_ROBIN */
@@ -628,69 +624,6 @@ ngx_http_corral_upstream_load(void *data, uint32_t i)
     ngx_http_corral_upstream_view_t *view = data;
 
     return ngx_http_corral_table_load(view->service->instances[i].ref);
-}
-
-
-/*
- * The value that a hash key names; a request without it is hashed by the
- * address of the client.
- */
-
-static uint64_t
-ngx_http_corral_upstream_key(ngx_http_request_t *r,
-    ngx_http_corral_ctx_t *ctx, ngx_str_t *name)
-{
-    u_char           *p;
-    ngx_str_t         key, rest;
-    ngx_table_elt_t  *h;
-
-    ngx_str_null(&key);
-
-    p = ngx_strlchr(name->data, name->data + name->len, '.');
-
-    rest.data = p ? p + 1 : name->data + name->len;
-    rest.len = name->data + name->len - rest.data;
-
-    if (p == NULL && name->len == sizeof("session") - 1
-        && ngx_strncmp(name->data, "session", name->len) == 0)
-    {
-        key = ctx->session;
-
-    } else if (p && ngx_strncmp(name->data, "header.", 7) == 0) {
-        h = ngx_http_corral_get_header(r, &rest);
-
-        if (h) {
-            key = h->value;
-        }
-
-    } else if (p && ngx_strncmp(name->data, "query.", 6) == 0) {
-        (void) ngx_http_arg(r, rest.data, rest.len, &key);
-
-    } else if (p && ngx_strncmp(name->data, "cookie.", 7) == 0) {
-        ngx_http_corral_upstream_cookie(r, &rest, &key);
-    }
-
-    if (key.len == 0) {
-        key = r->connection->addr_text;
-    }
-
-    return corral_balance_key(key.data, key.len);
-}
-
-
-static void
-ngx_http_corral_upstream_cookie(ngx_http_request_t *r, ngx_str_t *name,
-    ngx_str_t *value)
-{
-#if (nginx_version >= 1023000)
-
-    (void) ngx_http_parse_multi_header_lines(r, r->headers_in.cookie, name,
-                                             value);
-#else
-
-    (void) ngx_http_parse_multi_header_lines(&r->headers_in.cookies, name,
-                                             value);
-#endif
 }
 
 

@@ -192,7 +192,7 @@ static int
 corrald_rules_routing(corrald_check_t *c, const json_t *doc)
 {
     int          rc;
-    const char  *s, *dot;
+    const char  *s;
 
     rc = 0;
 
@@ -208,6 +208,17 @@ corrald_rules_routing(corrald_check_t *c, const json_t *doc)
         }
     }
 
+    return rc | corrald_rules_hash_key(c, doc);
+}
+
+
+/* Of services and rules.  Returns 0, or -1 with an error. */
+
+int
+corrald_rules_hash_key(corrald_check_t *c, const json_t *doc)
+{
+    const char  *s, *dot;
+
     s = corrald_doc_str(doc, "hash_key");
     dot = strchr(s, '.');
 
@@ -216,12 +227,12 @@ corrald_rules_routing(corrald_check_t *c, const json_t *doc)
             || (strncmp(s, "header.", 7) != 0 && strncmp(s, "query.", 6) != 0
                 && strncmp(s, "cookie.", 7) != 0)))
     {
-        rc = corrald_check_error(c, "/hash_key", "is \"%.64s\", it can be: "
-                                 "client_ip, session, header.NAME, "
-                                 "query.NAME, cookie.NAME", s);
+        return corrald_check_error(c, "/hash_key", "is \"%.64s\", it can be: "
+                                   "client_ip, session, header.NAME, "
+                                   "query.NAME, cookie.NAME", s);
     }
 
-    return rc;
+    return 0;
 }
 
 

@@ -527,23 +527,14 @@ ngx_http_corral_registry_targets_weight(corral_rule_t *rule,
 }
 
 
-/* connections of a service: those of its ready instances */
+/* connections of a service, of all its instances */
 
 static uint32_t
 ngx_http_corral_registry_targets_load(void *data, uint32_t i)
 {
     ngx_http_corral_set_t *set = data;
 
-    uint32_t                    n, load;
-    ngx_http_corral_service_t  *service;
-
-    service = set->services[i];
-
-    for (n = 0, load = 0; n < service->n; n++) {
-        load += ngx_http_corral_table_load(service->instances[n].ref);
-    }
-
-    return load;
+    return ngx_http_corral_table_load(set->services[i]->terms.ref);
 }
 
 

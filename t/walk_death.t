@@ -143,6 +143,7 @@ sub clients {
 # The clients by their instance, as the list of connections has them.
 
 sub by_instance {
+    my $n = @_;
     my %by_port = map { $_->socket()->sockport() => $_ } @_;
     my %by;
 
@@ -154,7 +155,7 @@ sub by_instance {
             push @{ $by{ $_->{instance_id} } }, $ws;
         }
 
-        @_ == map { @$_ } values %by;
+        $n == map { @$_ } values %by;
     });
 
     return %by;

@@ -39,6 +39,8 @@ static void ngx_http_corral_registry_drop_unseen(void);
 static ngx_int_t ngx_http_corral_registry_attach(ngx_http_corral_ientry_t *i,
     corral_str_t *service_id);
 static void ngx_http_corral_registry_swap(void);
+static ngx_int_t ngx_http_corral_registry_settle(uint64_t start,
+    uint64_t budget);
 static void ngx_http_corral_registry_swap_instance(
     ngx_http_corral_ientry_t *i);
 static void ngx_http_corral_registry_swap_service(
@@ -757,6 +759,11 @@ ngx_http_corral_registry_commit(ngx_str_t *epoch, uint64_t revision,
     reg = &ngx_http_corral_reg;
     start = ngx_http_corral_registry_usec();
 
+    if (reg->swapped) {
+        return ngx_http_corral_registry_settle(start,
+                                               (uint64_t) budget * 1000);
+    }
+
     if (!reg->closed) {
         reg->closed = 1;
 
@@ -805,6 +812,22 @@ ngx_http_corral_registry_commit(ngx_str_t *epoch, uint64_t revision,
     ngx_cpystrn(reg->info.epoch, epoch->data, ngx_min(epoch->len, 64) + 1);
     reg->info.revision = revision;
     reg->info.changed = ngx_current_msec;
+
+    return ngx_http_corral_registry_settle(start, (uint64_t) budget * 1000);
+}
+
+
+/* what is left to do behind the swap */
+
+static ngx_int_t
+ngx_http_corral_registry_settle(uint64_t start, uint64_t budget)
+{
+    if (ngx_http_corral_registry_rules_settle(start, budget) == NGX_AGAIN) {
+        return NGX_AGAIN;
+    }
+
+    ngx_http_corral_reg.swapped = 0;
+    ngx_http_corral_reg.updating = 0;
 
     return NGX_OK;
 }
@@ -901,7 +924,7 @@ ngx_http_corral_registry_swap(void)
     ngx_destroy_pool(reg->tmp);
     reg->tmp = NULL;
 
-    reg->updating = 0;
+    reg->swapped = 1;
     reg->swaps++;
 }
 
@@ -1042,6 +1065,14 @@ ngx_http_corral_registry_abort(void)
     reg = &ngx_http_corral_reg;
 
     if (!reg->updating) {
+        return;
+    }
+
+    if (reg->swapped) {
+
+        /* it is in force: nothing can be taken back */
+
+        (void) ngx_http_corral_registry_settle(0, UINT64_MAX);
         return;
     }
 

@@ -207,7 +207,9 @@ void ngx_http_corral_registry_walk_instances(
  * put decodes the document; a refused one is logged, counted and leaves the
  * one before in force (NGX_DECLINED).  line is for the log, 0 if none.
  * commit works for at most budget milliseconds.  It returns NGX_AGAIN, NGX_OK
- * or NGX_ERROR (no memory: nothing was swapped).
+ * or NGX_ERROR (no memory: nothing was swapped).  In the last turns before
+ * NGX_OK what was replaced is freed: then the new generation is in force, and
+ * abort keeps it.
  */
 ngx_int_t ngx_http_corral_registry_begin(ngx_uint_t full, ngx_log_t *log);
 ngx_int_t ngx_http_corral_registry_put(ngx_http_corral_kind_e kind,

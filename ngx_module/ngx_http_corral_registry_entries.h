@@ -156,6 +156,7 @@ typedef struct {
     ngx_uint_t                   updating;
     ngx_uint_t                   full;
     ngx_uint_t                   closed;    /* no more put: being built */
+    ngx_uint_t                   swapped;   /* in force; rules to be settled */
     ngx_queue_t                  dirty;
     ngx_queue_t                  changed;
     ngx_queue_t                  changed_rules;
@@ -171,6 +172,7 @@ typedef struct {
     size_t                       image_len;
     size_t                       image_size;
     uint64_t                     image_lines;
+    uint32_t                     image_crc32;
     ngx_uint_t                   image_swaps;
     ngx_uint_t                   image_kind;
     ngx_queue_t                 *image_next;
@@ -203,6 +205,8 @@ void ngx_http_corral_registry_rules_drop_unseen(void);
 ngx_int_t ngx_http_corral_registry_rules_build(uint64_t start,
     uint64_t budget);
 void ngx_http_corral_registry_rules_swap(void);
+ngx_int_t ngx_http_corral_registry_rules_settle(uint64_t start,
+    uint64_t budget);
 void ngx_http_corral_registry_rules_abort(void);
 
 /* ngx_palloc() in the form that the pure files call */

@@ -9,6 +9,14 @@
 #include "ngx_http_corral_registry_entries.h"
 
 
+/*
+ * Bytes of a line, rather too many than too few: what is not written is not
+ * even memory, while a buffer that grows is copied in one turn.
+ */
+
+#define NGX_HTTP_CORRAL_REGISTRY_PRINT_LINE  1024
+
+
 static ngx_int_t ngx_http_corral_registry_print_entry(ngx_queue_t *q);
 
 
@@ -27,8 +35,18 @@ ngx_http_corral_registry_print_begin(void)
     /* the first line is known last: its place is kept free */
 
     reg->image_len = CORRAL_DECODE_HEAD_MAX;
-    reg->image_size = 0;
+    reg->image_size = CORRAL_DECODE_HEAD_MAX
+                      + ((size_t) reg->info.services + reg->info.instances
+                         + reg->info.rules)
+                        * NGX_HTTP_CORRAL_REGISTRY_PRINT_LINE;
+    reg->image = ngx_alloc(reg->image_size, ngx_cycle->log);
+
+    if (reg->image == NULL) {
+        reg->image_size = 0;
+    }
+
     reg->image_lines = 0;
+    reg->image_crc32 = 0;
     reg->image_swaps = reg->swaps;
     reg->image_kind = NGX_HTTP_CORRAL_SERVICE;
     reg->image_next = ngx_queue_head(&reg->all_services);
@@ -38,9 +56,8 @@ ngx_http_corral_registry_print_begin(void)
 ngx_int_t
 ngx_http_corral_registry_print_next(ngx_msec_t budget, ngx_str_t *image)
 {
-    size_t                       head, body;
+    size_t                       head;
     uint64_t                     start;
-    uint32_t                     crc32;
     ngx_queue_t                 *q;
     ngx_http_corral_registry_t  *reg;
 
@@ -90,19 +107,18 @@ ngx_http_corral_registry_print_next(ngx_msec_t budget, ngx_str_t *image)
         }
     }
 
-    body = reg->image_len - CORRAL_DECODE_HEAD_MAX;
-
-    crc32 = corral_decode_crc32(0, reg->image + CORRAL_DECODE_HEAD_MAX, body);
-
     head = corral_decode_print_head((char *) reg->info.epoch,
                                     reg->info.revision, reg->image_lines,
-                                    crc32, (char *) reg->image,
+                                    reg->image_crc32, (char *) reg->image,
                                     CORRAL_DECODE_HEAD_MAX);
 
-    ngx_memmove(reg->image + head, reg->image + CORRAL_DECODE_HEAD_MAX, body);
+    /* what is left of its place is blanks: megabytes are not moved for it */
+
+    ngx_memset(reg->image + head - 1, ' ', CORRAL_DECODE_HEAD_MAX - head);
+    reg->image[CORRAL_DECODE_HEAD_MAX - 1] = '\n';
 
     image->data = reg->image;
-    image->len = head + body;
+    image->len = reg->image_len;
     reg->image = NULL;
 
     return NGX_OK;
@@ -157,6 +173,7 @@ ngx_http_corral_registry_print_entry(ngx_queue_t *q)
         }
 
         if (n < size) {
+            reg->image_crc32 = corral_decode_crc32(reg->image_crc32, p, n);
             reg->image_len += n;
             reg->image_lines++;
 

@@ -357,13 +357,11 @@ ngx_http_corral_registry_rules_build(uint64_t start, uint64_t budget)
 }
 
 
-/* nothing here can fail */
+/* Nothing here can fail: from now on requests are asked by the new index. */
 
 void
 ngx_http_corral_registry_rules_swap(void)
 {
-    ngx_queue_t                 *q, *next;
-    ngx_http_corral_rentry_t    *e;
     ngx_http_corral_registry_t  *reg;
 
     reg = &ngx_http_corral_reg;
@@ -379,14 +377,29 @@ ngx_http_corral_registry_rules_swap(void)
         reg->next_index = NULL;
         reg->next_pool = NULL;
     }
+}
 
-    for (q = ngx_queue_head(&reg->changed_rules);
-         q != ngx_queue_sentinel(&reg->changed_rules);
-         q = next)
-    {
-        next = ngx_queue_next(q);
+
+/*
+ * After the swap: entries take their new rules and free the old ones, which
+ * nobody asks any more, as far as the budget goes.  NGX_AGAIN or NGX_OK.
+ */
+
+ngx_int_t
+ngx_http_corral_registry_rules_settle(uint64_t start, uint64_t budget)
+{
+    ngx_uint_t                   n;
+    ngx_queue_t                 *q;
+    ngx_http_corral_rentry_t    *e;
+    ngx_http_corral_registry_t  *reg;
+
+    reg = &ngx_http_corral_reg;
+
+    for (n = 1; !ngx_queue_empty(&reg->changed_rules); n++) {
+        q = ngx_queue_head(&reg->changed_rules);
         e = ngx_queue_data(q, ngx_http_corral_rentry_t, changed);
 
+        ngx_queue_remove(q);
         e->is_changed = 0;
 
         if (e->rule && (e->next || e->del)) {
@@ -407,9 +420,15 @@ ngx_http_corral_registry_rules_swap(void)
         e->del = 0;
 
         ngx_http_corral_registry_rules_forget(e);
+
+        if (n % NGX_HTTP_CORRAL_REGISTRY_RULES_STEP == 0
+            && ngx_http_corral_registry_usec() - start >= budget)
+        {
+            return NGX_AGAIN;
+        }
     }
 
-    ngx_queue_init(&reg->changed_rules);
+    return NGX_OK;
 }
 
 

@@ -28,6 +28,7 @@
 typedef enum {
     NGX_HTTP_CORRAL_SAVE_IDLE = 0,
     NGX_HTTP_CORRAL_SAVE_PRINT,
+    NGX_HTTP_CORRAL_SAVE_SUM,
     NGX_HTTP_CORRAL_SAVE_IMAGE,
     NGX_HTTP_CORRAL_SAVE_OPEN,
     NGX_HTTP_CORRAL_SAVE_WRITE,
@@ -44,7 +45,8 @@ typedef struct {
     u_char                         epoch_data[65];
     uint64_t                       revision;
     ngx_fd_t                       fd;
-    size_t                         pos;     /* bytes written so far */
+    size_t                         pos;     /* bytes summed or written */
+    uint32_t                       crc32;   /* of text up to pos */
     u_char                         temp[NGX_MAX_PATH];
 
     unsigned                       told_image:1;  /* it does not fit */
@@ -53,6 +55,7 @@ typedef struct {
 
 
 static ngx_int_t ngx_http_corral_save_print(uint64_t until);
+static ngx_int_t ngx_http_corral_save_sum(void);
 static ngx_int_t ngx_http_corral_save_image(void);
 static ngx_int_t ngx_http_corral_save_open(void);
 static ngx_int_t ngx_http_corral_save_write(void);
@@ -93,6 +96,10 @@ ngx_http_corral_save_next(uint64_t until)
 
         case NGX_HTTP_CORRAL_SAVE_PRINT:
             rc = ngx_http_corral_save_print(until);
+            break;
+
+        case NGX_HTTP_CORRAL_SAVE_SUM:
+            rc = ngx_http_corral_save_sum();
             break;
 
         case NGX_HTTP_CORRAL_SAVE_IMAGE:
@@ -137,6 +144,10 @@ ngx_http_corral_save_abort(void)
     {
         (void) ngx_close_file(save->fd);
         (void) ngx_delete_file(save->temp);
+    }
+
+    if (save->state == NGX_HTTP_CORRAL_SAVE_IMAGE) {
+        ngx_http_corral_table_image_abort();
     }
 
     if (save->text.data) {
@@ -203,8 +214,35 @@ ngx_http_corral_save_print(uint64_t until)
     save->epoch.len = ngx_strlen(save->epoch_data);
     save->revision = info->revision;
 
-    save->state = save->image ? NGX_HTTP_CORRAL_SAVE_IMAGE
+    save->pos = 0;
+    save->crc32 = 0;
+    save->state = save->image ? NGX_HTTP_CORRAL_SAVE_SUM
                               : NGX_HTTP_CORRAL_SAVE_OPEN;
+
+    return NGX_AGAIN;
+}
+
+
+/* The CRC of the next part: of a large image it takes longer than a turn. */
+
+static ngx_int_t
+ngx_http_corral_save_sum(void)
+{
+    size_t                   n;
+    ngx_http_corral_save_t  *save;
+
+    save = &ngx_http_corral_save;
+
+    n = ngx_min(save->text.len - save->pos, NGX_HTTP_CORRAL_SAVE_CHUNK);
+
+    save->crc32 = corral_decode_crc32(save->crc32, save->text.data + save->pos,
+                                      n);
+    save->pos += n;
+
+    if (save->pos == save->text.len) {
+        save->pos = 0;
+        save->state = NGX_HTTP_CORRAL_SAVE_IMAGE;
+    }
 
     return NGX_AGAIN;
 }
@@ -219,7 +257,12 @@ ngx_http_corral_save_image(void)
     save = &ngx_http_corral_save;
 
     rc = ngx_http_corral_table_image_write(&save->epoch, save->revision,
-                                           &save->text);
+                                           &save->text, save->crc32,
+                                           &save->pos);
+
+    if (rc == NGX_AGAIN) {
+        return NGX_AGAIN;
+    }
 
     if (rc == NGX_BUSY) {
 

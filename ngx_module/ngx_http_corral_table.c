@@ -28,6 +28,7 @@
 
 #define NGX_HTTP_CORRAL_SLOT_REST   60      /* seconds unseen until reused */
 #define NGX_HTTP_CORRAL_NONE        0xffffffff
+#define NGX_HTTP_CORRAL_IMAGE_CHUNK (1024 * 1024)
 
 
 /* what this worker has not yet added to the totals of a slot */
@@ -878,8 +879,9 @@ ngx_http_corral_table_nonce(ngx_str_t *nonce)
 
 ngx_int_t
 ngx_http_corral_table_image_write(ngx_str_t *epoch, uint64_t revision,
-    ngx_str_t *text)
+    ngx_str_t *text, uint32_t crc32, size_t *pos)
 {
+    size_t                    n;
     ngx_int_t                 rc;
     ngx_uint_t                other;
     ngx_http_corral_image_t  *image;
@@ -923,10 +925,18 @@ ngx_http_corral_table_image_write(ngx_str_t *epoch, uint64_t revision,
     other = (sh->current == 0) ? 1 : 0;
     image = &sh->images[other];
 
-    ngx_memcpy(image->data, text->data, text->len);
+    n = ngx_min(text->len - *pos, NGX_HTTP_CORRAL_IMAGE_CHUNK);
+
+    ngx_memcpy(image->data + *pos, text->data + *pos, n);
+    *pos += n;
+
+    if (*pos < text->len) {
+        return NGX_AGAIN;
+    }
+
     image->len = text->len;
     image->revision = revision;
-    image->crc32 = corral_decode_crc32(0, text->data, text->len);
+    image->crc32 = crc32;
     ngx_cpystrn(image->epoch, epoch->data, epoch->len + 1);
 
     ngx_memory_barrier();
@@ -935,6 +945,15 @@ ngx_http_corral_table_image_write(ngx_str_t *epoch, uint64_t revision,
     sh->writer = 0;
 
     return NGX_OK;
+}
+
+
+void
+ngx_http_corral_table_image_abort(void)
+{
+    if (ngx_http_corral_sh && ngx_http_corral_sh->writer == ngx_pid) {
+        ngx_http_corral_sh->writer = 0;
+    }
 }
 
 

@@ -6,11 +6,13 @@
 use warnings;
 use strict;
 
+use File::Path qw/remove_tree/;
+use JSON::PP;
 use Test::More;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
-use Test::Corral::Daemon qw/wait_for/;
+use Test::Corral::Daemon qw/wait_for alive/;
 use Test::Corral::Rest;
 
 my $d = Test::Corral::Rest->new()->start();
@@ -254,6 +256,20 @@ $r = $d->call('DELETE', '/api/v1/routes/gold');
 is(problem(), '404 RULE_NOT_FOUND', 'once');
 is($d->call('POST', '/api/v1/routes', { name => 'gold' })->{status}, 201,
     'its name is free');
+
+# all but the journal is lost
+
+$d->kill('KILL');
+my $pid = $d->redis_pid();
+kill 'KILL', $pid;
+ok(wait_for(sub { !alive($pid) }), 'Redis and corrald are gone');
+remove_tree($d->dir() . '/s/redis/appendonlydir');
+$d->start();
+$r = $d->call('GET', '/api/v1/routes');
+is(names(), 'off tagged a gold late', 'rules are restored from the journal');
+is($r->{json}{items}[0]{enabled}, JSON::PP::false, 'as they were');
+$r = $d->call('POST', '/api/v1/routes', { name => 'gold' });
+is(problem(), '409 NAME_TAKEN', 'with their names');
 
 $d->finish();
 done_testing();

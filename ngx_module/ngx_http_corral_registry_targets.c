@@ -37,6 +37,8 @@ static ngx_int_t ngx_http_corral_registry_targets_push(ngx_array_t *list,
     ngx_http_corral_service_t *service);
 static ngx_http_corral_set_t *ngx_http_corral_registry_targets_set(
     ngx_http_corral_service_t **services, ngx_uint_t n, corral_rule_t *rule);
+static unsigned ngx_http_corral_registry_targets_methods(
+    corral_rule_t *rule);
 static uint32_t ngx_http_corral_registry_targets_weight(corral_rule_t *rule,
     ngx_http_corral_service_t *service);
 static uint32_t ngx_http_corral_registry_targets_load(void *data, uint32_t i);
@@ -485,18 +487,36 @@ ngx_http_corral_registry_targets_set(ngx_http_corral_service_t **services,
 
     if (pass) {
         set->balance = corral_balance_create(set->n, weights, ids,
-                                             CORRAL_BALANCE_ROUND_ROBIN
-                                             |CORRAL_BALANCE_LEAST_CONN
-                                             |CORRAL_BALANCE_HASH
-                                             |CORRAL_BALANCE_RANDOM,
-                                             ngx_http_corral_registry_palloc,
-                                             pool);
+                              ngx_http_corral_registry_targets_methods(rule),
+                              ngx_http_corral_registry_palloc, pool);
         if (set->balance == NULL) {
             return NULL;
         }
     }
 
     return set;
+}
+
+
+/* what the strategy needs: a ring of all services costs more than a request */
+
+static unsigned
+ngx_http_corral_registry_targets_methods(corral_rule_t *rule)
+{
+    switch (rule ? rule->target_strategy : CORRAL_STRATEGY_ROUND_ROBIN) {
+
+    case CORRAL_STRATEGY_LEAST_CONNECTIONS:
+        return CORRAL_BALANCE_LEAST_CONN;
+
+    case CORRAL_STRATEGY_HASH_BASED:
+        return CORRAL_BALANCE_HASH;
+
+    case CORRAL_STRATEGY_WEIGHTED_RANDOM:
+        return CORRAL_BALANCE_RANDOM;
+
+    default:
+        return CORRAL_BALANCE_ROUND_ROBIN;
+    }
 }
 
 

@@ -16,6 +16,8 @@ typedef enum {
     NGX_HTTP_CORRAL_FROM_PATH = 0,
     NGX_HTTP_CORRAL_FROM_QUERY,
     NGX_HTTP_CORRAL_FROM_HEADER,
+
+    /* these ask the registry */
     NGX_HTTP_CORRAL_FROM_TAG,
     NGX_HTTP_CORRAL_FROM_RULES
 } ngx_http_corral_from_e;
@@ -205,6 +207,12 @@ ngx_http_corral_route_handler(ngx_http_request_t *r)
                                        "where it would become a header");
     }
 
+    if (rc == NGX_BUSY) {
+        return ngx_http_corral_problem(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                       "registry_not_loaded", 1,
+                                       "the gateway has no registry yet");
+    }
+
     if (rc == NGX_DECLINED) {
         return ngx_http_corral_problem(r, NGX_HTTP_NOT_FOUND,
                                        "service_not_named", 0,
@@ -240,7 +248,8 @@ ngx_http_corral_route_handler(ngx_http_request_t *r)
 
 /*
  * Finds the name of the service, or the service itself, and what the agent is
- * to see of the target.  NGX_DECLINED: none is named.
+ * to see of the target.  NGX_DECLINED: none is named; NGX_BUSY: the registry,
+ * which could tell, is not there yet.
  */
 
 static ngx_int_t
@@ -273,6 +282,14 @@ ngx_http_corral_route_name(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx,
     }
 
     for (i = 0; i < n; i++) {
+
+        /* rules that are not loaded are not rules that do not match */
+
+        if (from[i].from >= NGX_HTTP_CORRAL_FROM_TAG
+            && ngx_http_corral_registry_info()->epoch[0] == '\0')
+        {
+            return NGX_BUSY;
+        }
 
         switch (from[i].from) {
 

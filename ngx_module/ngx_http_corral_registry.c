@@ -366,6 +366,21 @@ ngx_http_corral_registry_put_service(ngx_str_t *json, ngx_uint_t line)
         return ngx_http_corral_registry_refuse(line, err);
     }
 
+    key.len = doc->affinity.len;
+    key.data = (u_char *) doc->affinity.data;
+
+    if (ngx_strcmp(key.data, "none") != 0
+        && ngx_strcmp(key.data, "cookie") != 0
+        && !ngx_http_corral_registry_hash_key(&key))
+    {
+        ngx_snprintf((u_char *) err, sizeof(err),
+                     "service \"%s\": \"affinity\" is \"%s\", it must be "
+                     "none, cookie, client_ip, session, header.NAME, "
+                     "query.NAME or cookie.NAME%Z", doc->name.data, key.data);
+        ngx_destroy_pool(pool);
+        return ngx_http_corral_registry_refuse(line, err);
+    }
+
     id.len = doc->service_id.len;
     id.data = (u_char *) doc->service_id.data;
 
@@ -759,7 +774,7 @@ ngx_http_corral_registry_commit(ngx_str_t *epoch, uint64_t revision,
     reg = &ngx_http_corral_reg;
     start = ngx_http_corral_registry_usec();
 
-    if (reg->swapped) {
+    if (reg->settling) {
         return ngx_http_corral_registry_settle(start,
                                                (uint64_t) budget * 1000);
     }
@@ -813,6 +828,10 @@ ngx_http_corral_registry_commit(ngx_str_t *epoch, uint64_t revision,
     reg->info.revision = revision;
     reg->info.changed = ngx_current_msec;
 
+    if (reg->swapped) {
+        reg->swapped();
+    }
+
     return ngx_http_corral_registry_settle(start, (uint64_t) budget * 1000);
 }
 
@@ -826,10 +845,17 @@ ngx_http_corral_registry_settle(uint64_t start, uint64_t budget)
         return NGX_AGAIN;
     }
 
-    ngx_http_corral_reg.swapped = 0;
+    ngx_http_corral_reg.settling = 0;
     ngx_http_corral_reg.updating = 0;
 
     return NGX_OK;
+}
+
+
+void
+ngx_http_corral_registry_on_swap(void (*handler)(void))
+{
+    ngx_http_corral_reg.swapped = handler;
 }
 
 
@@ -924,7 +950,7 @@ ngx_http_corral_registry_swap(void)
     ngx_destroy_pool(reg->tmp);
     reg->tmp = NULL;
 
-    reg->swapped = 1;
+    reg->settling = 1;
     reg->swaps++;
 }
 
@@ -1068,7 +1094,7 @@ ngx_http_corral_registry_abort(void)
         return;
     }
 
-    if (reg->swapped) {
+    if (reg->settling) {
 
         /* it is in force: nothing can be taken back */
 

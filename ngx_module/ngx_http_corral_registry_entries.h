@@ -149,6 +149,7 @@ typedef struct {
 
     ngx_uint_t                   methods;
     ngx_uint_t                   swaps;
+    void                       (*swapped)(void);
     ngx_uint_t                   ticks;
 
     /* the update under way */
@@ -156,7 +157,7 @@ typedef struct {
     ngx_uint_t                   updating;
     ngx_uint_t                   full;
     ngx_uint_t                   closed;    /* no more put: being built */
-    ngx_uint_t                   swapped;   /* in force; rules to be settled */
+    ngx_uint_t                   settling;  /* in force; rules to be freed */
     ngx_queue_t                  dirty;
     ngx_queue_t                  changed;
     ngx_queue_t                  changed_rules;

@@ -18,6 +18,7 @@ static int corrald_rules_environment(corrald_check_t *c, const json_t *doc);
 static int corrald_rules_routing(corrald_check_t *c, const json_t *doc);
 static int corrald_rules_probes(corrald_check_t *c, const json_t *doc);
 static int corrald_rules_words(corrald_check_t *c, const json_t *doc);
+static int corrald_rules_key(const char *s);
 static int corrald_rules_token(const char *s);
 
 
@@ -210,6 +211,16 @@ corrald_rules_routing(corrald_check_t *c, const json_t *doc)
         }
     }
 
+    s = corrald_doc_str(doc, "affinity");
+
+    if (strcmp(s, "none") != 0 && strcmp(s, "cookie") != 0
+        && !corrald_rules_key(s))
+    {
+        rc = corrald_check_error(c, "/affinity", "is \"%.64s\", it can be: "
+                                 "none, cookie, client_ip, session, "
+                                 "header.NAME, query.NAME, cookie.NAME", s);
+    }
+
     factor = corrald_doc_int(doc, "hash_balance_factor");
 
     if (factor != 0 && factor < 100) {
@@ -227,16 +238,11 @@ corrald_rules_routing(corrald_check_t *c, const json_t *doc)
 int
 corrald_rules_hash_key(corrald_check_t *c, const json_t *doc)
 {
-    const char  *s, *dot;
+    const char  *s;
 
     s = corrald_doc_str(doc, "hash_key");
-    dot = strchr(s, '.');
 
-    if (strcmp(s, "client_ip") != 0 && strcmp(s, "session") != 0
-        && (dot == NULL || !corrald_rules_token(dot + 1)
-            || (strncmp(s, "header.", 7) != 0 && strncmp(s, "query.", 6) != 0
-                && strncmp(s, "cookie.", 7) != 0)))
-    {
+    if (!corrald_rules_key(s)) {
         return corrald_check_error(c, "/hash_key", "is \"%.64s\", it can be: "
                                    "client_ip, session, header.NAME, "
                                    "query.NAME, cookie.NAME", s);
@@ -331,6 +337,23 @@ corrald_rules_words(corrald_check_t *c, const json_t *doc)
     }
 
     return rc;
+}
+
+
+/* what of a request tells sessions apart */
+
+static int
+corrald_rules_key(const char *s)
+{
+    const char  *dot;
+
+    dot = strchr(s, '.');
+
+    return strcmp(s, "client_ip") == 0 || strcmp(s, "session") == 0
+           || (dot && corrald_rules_token(dot + 1)
+               && (strncmp(s, "header.", 7) == 0
+                   || strncmp(s, "query.", 6) == 0
+                   || strncmp(s, "cookie.", 7) == 0));
 }
 
 

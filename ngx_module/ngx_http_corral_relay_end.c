@@ -191,6 +191,10 @@ ngx_http_corral_relay_free(ngx_http_corral_pair_t *p, ngx_uint_t sent)
         }
     }
 
+    if (p->limits) {
+        ngx_free(p->limits);
+    }
+
     ngx_free(p->record);
     ngx_http_corral_relay_list_unshare(p->shared);
     ngx_http_corral_relay_list_free(p);

@@ -212,8 +212,23 @@
       "null", "a side that sends nothing after a ping is dead")               \
     X(close_timeout, duration, user, CORRAL_G|CORRAL_N, 0, 600000, "",        \
       "null", "for a frame boundary and the answering Close")                 \
+    X(max_lifetime, duration, user, CORRAL_G|CORRAL_N, 0, 604800000, "",      \
+      "null", "WebSocket is closed with 1012 after it; 0: never")             \
     X(max_message_size, integer, user, CORRAL_G|CORRAL_N, 0, 4294967296, "",  \
       "null", "bytes of one WebSocket message; 0: no limit; beyond: 1009")    \
+    X(max_message_size_out, integer, user, CORRAL_G|CORRAL_N, 0, 4294967296,  \
+      "", "null", "of one that an agent sends; null: max_message_size")       \
+    X(message_rate, integer, user, CORRAL_G|CORRAL_N, 0, 1000000, "",         \
+      "null", "messages a second that a WebSocket client may send; 0: any")   \
+    X(message_burst, integer, user, CORRAL_G|CORRAL_N, 1, 10000000, "",       \
+      "null", "of message_rate: messages at once; null: those of a second")   \
+    X(message_rate_action, enumerate, user, CORRAL_G, 0, 0,                   \
+      "close delay", "\"close\"",                                             \
+      "of message_rate: beyond it close with 1008, or read more slowly")      \
+    X(byte_rate, integer, user, CORRAL_G|CORRAL_N, 0, 4294967296, "",         \
+      "null", "bytes a second read from a WebSocket client; 0: any")          \
+    X(byte_rate_out, integer, user, CORRAL_G|CORRAL_N, 0, 4294967296, "",     \
+      "null", "bytes a second read from the agent for one client; 0: any")    \
     X(tries, integer, user, CORRAL_G|CORRAL_N, 1, 16, "", "null",             \
       "instances tried for one handshake or request")                         \
     X(max_fails, integer, user, CORRAL_G, 0, 1000, "", "3",                   \

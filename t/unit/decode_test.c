@@ -102,6 +102,9 @@ defaults(void)
     is_str(s.hash_key.data, "client_ip", "hash_key");
     is_int(s.connect_timeout, CORRAL_DECODE_UNSET, "connect_timeout");
     is_int(s.max_message_size, CORRAL_DECODE_UNSET, "max_message_size");
+    is_int(s.message_rate, CORRAL_DECODE_UNSET, "message_rate");
+    is_int(s.message_rate_action, CORRAL_RATE_ACTION_CLOSE,
+           "message_rate_action");
     is_int(s.tries, CORRAL_DECODE_UNSET, "tries");
     is_int(s.max_fails, 3, "max_fails");
     is_int(s.fail_timeout, 10000, "fail_timeout");
@@ -395,7 +398,11 @@ printing(void)
            "\"default\",\"hash_key\":\"\",\"connect_timeout\":null,"
            "\"handshake_timeout\":null,\"idle_timeout\":\"1m30s\","
            "\"ping_interval\":null,\"ping_timeout\":null,\"close_timeout\":null"
-           ",\"max_message_size\":null,\"tries\":2,\"max_fails\":3,"
+           ",\"max_lifetime\":null,\"max_message_size\":null,"
+           "\"max_message_size_out\":null,\"message_rate\":null,"
+           "\"message_burst\":null,\"message_rate_action\":\"close\","
+           "\"byte_rate\":null,\"byte_rate_out\":null,"
+           "\"tries\":2,\"max_fails\":3,"
            "\"fail_timeout\":\"10s\",\"max_sessions\":0,\"drain_timeout\":"
            "\"30s\"}\n", "the line of a service");
     is_int((int64_t) n, (int64_t) strlen(text), "its length");

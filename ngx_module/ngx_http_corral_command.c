@@ -18,6 +18,8 @@
 
 #include <jansson.h>
 
+#include <corral_duration.h>
+
 #include "ngx_http_corral_command.h"
 #include "ngx_http_corral_key.h"
 #include "ngx_http_corral_publish.h"
@@ -30,9 +32,11 @@
 #define ngx_http_corral_command_name(name, text)      ngx_string(#name),
 #define ngx_http_corral_command_field_e(name, text)   COMMAND_##name,
 #define ngx_http_corral_command_answer_e(name, text)  ANSWER_##name,
+#define ngx_http_corral_command_filter_e(name, text)  FILTER_##name,
 
 enum { CORRAL_COMMAND_FIELDS(ngx_http_corral_command_field_e) COMMAND_NUMBER };
 enum { CORRAL_ANSWER_FIELDS(ngx_http_corral_command_answer_e) ANSWER_NUMBER };
+enum { CORRAL_FILTER_FIELDS(ngx_http_corral_command_filter_e) FILTER_NUMBER };
 
 
 /* one command while the pairs it closes are ending */
@@ -43,21 +47,14 @@ typedef struct {
 } ngx_http_corral_command_t;
 
 
-typedef struct {
-    ngx_http_corral_filter_t   pairs;
-    ngx_str_t                  worker;
-    ngx_str_t                  gateway;
-    ngx_str_t                  connection_id;
-} ngx_http_corral_command_filter_t;
-
-
 static const char *ngx_http_corral_command_close(ngx_pool_t *pool,
     ngx_str_t *values);
 static const char *ngx_http_corral_command_filter(ngx_pool_t *pool,
-    ngx_str_t *json, ngx_http_corral_command_filter_t *filter);
+    ngx_str_t *json, ngx_http_corral_filter_t *filter, ngx_uint_t *ours);
 static const char *ngx_http_corral_command_member(ngx_pool_t *pool,
-    const char *name, json_t *value,
-    ngx_http_corral_command_filter_t *filter);
+    const char *name, json_t *value, ngx_str_t *members);
+static const char *ngx_http_corral_command_values(ngx_str_t *members,
+    ngx_http_corral_filter_t *filter);
 static ngx_uint_t ngx_http_corral_command_is(ngx_str_t *asked,
     ngx_str_t *value);
 static ngx_uint_t ngx_http_corral_command_code(ngx_int_t code);
@@ -69,6 +66,10 @@ static void ngx_http_corral_command_answer(ngx_pool_t *pool, ngx_str_t *id,
 
 static ngx_str_t  ngx_http_corral_command_fields[] = {
     CORRAL_COMMAND_FIELDS(ngx_http_corral_command_name)
+};
+
+static ngx_str_t  ngx_http_corral_command_filters[] = {
+    CORRAL_FILTER_FIELDS(ngx_http_corral_command_name)
 };
 
 static ngx_str_t  ngx_http_corral_command_answers[] = {
@@ -139,15 +140,15 @@ ngx_http_corral_command_run(ngx_http_corral_redis_reply_t *fields)
 static const char *
 ngx_http_corral_command_close(ngx_pool_t *pool, ngx_str_t *values)
 {
-    ngx_int_t                          code;
-    ngx_str_t                         *reason;
-    ngx_uint_t                         dry_run;
-    const char                        *err;
-    ngx_http_corral_command_t         *command;
-    ngx_http_corral_command_filter_t   filter;
+    ngx_int_t                   code;
+    ngx_str_t                  *reason;
+    ngx_uint_t                  dry_run, ours;
+    const char                 *err;
+    ngx_http_corral_filter_t    filter;
+    ngx_http_corral_command_t  *command;
 
     err = ngx_http_corral_command_filter(pool, &values[COMMAND_filter],
-                                         &filter);
+                                         &filter, &ours);
     if (err) {
         return err;
     }
@@ -188,32 +189,31 @@ ngx_http_corral_command_close(ngx_pool_t *pool, ngx_str_t *values)
 
     /* for somebody else: he who asked learns that it was seen */
 
-    if (!ngx_http_corral_command_is(&filter.worker,
-                                    ngx_http_corral_publish_worker())
-        || !ngx_http_corral_command_is(&filter.gateway,
-                                       ngx_http_corral_publish_gateway()))
-    {
+    if (!ours) {
         ngx_http_corral_command_done(command, 0, 0, 0);
         return NULL;
     }
 
-    ngx_http_corral_relay_close(&filter.pairs, (ngx_uint_t) code, reason,
-                                dry_run, ngx_http_corral_command_done,
-                                command);
+    ngx_http_corral_relay_close(&filter, (ngx_uint_t) code, reason, dry_run,
+                                ngx_http_corral_command_done, command);
 
     return NULL;
 }
 
 
+/* Reads the filter; ours is 0 if it leaves this worker out. */
+
 static const char *
 ngx_http_corral_command_filter(ngx_pool_t *pool, ngx_str_t *json,
-    ngx_http_corral_command_filter_t *filter)
+    ngx_http_corral_filter_t *filter, ngx_uint_t *ours)
 {
     json_t        *object, *value;
+    ngx_str_t      members[FILTER_NUMBER];
     const char    *name, *err;
     json_error_t   error;
 
-    ngx_memzero(filter, sizeof(ngx_http_corral_command_filter_t));
+    ngx_memzero(members, sizeof(members));
+    ngx_memzero(filter, sizeof(ngx_http_corral_filter_t));
 
     object = json_loadb((char *) json->data, json->len, 0, &error);
 
@@ -227,20 +227,27 @@ ngx_http_corral_command_filter(ngx_pool_t *pool, ngx_str_t *json,
     json_object_foreach(object, name, value) {
 
         if (err == NULL) {
-            err = ngx_http_corral_command_member(pool, name, value, filter);
+            err = ngx_http_corral_command_member(pool, name, value, members);
         }
     }
 
     json_decref(object);
 
-    if (err == NULL && filter->connection_id.len) {
-        filter->pairs.id = (uint64_t) strtoull(
-                              (char *) filter->connection_id.data, NULL, 16);
-
-        if (filter->connection_id.len != 16 || filter->pairs.id == 0) {
-            err = "connection_id is to be 16 hexadecimal digits";
-        }
+    if (err == NULL) {
+        err = ngx_http_corral_command_values(members, filter);
     }
+
+    filter->service_id = members[FILTER_service_id];
+    filter->instance_id = members[FILTER_instance_id];
+    filter->session_id = members[FILTER_session_id];
+    filter->tenant = members[FILTER_tenant];
+    filter->subject = members[FILTER_subject];
+    filter->client_ip = members[FILTER_client_ip];
+
+    *ours = ngx_http_corral_command_is(&members[FILTER_worker],
+                                       ngx_http_corral_publish_worker())
+            && ngx_http_corral_command_is(&members[FILTER_gateway],
+                                          ngx_http_corral_publish_gateway());
 
     return err;
 }
@@ -250,37 +257,19 @@ ngx_http_corral_command_filter(ngx_pool_t *pool, ngx_str_t *json,
 
 static const char *
 ngx_http_corral_command_member(ngx_pool_t *pool, const char *name,
-    json_t *value, ngx_http_corral_command_filter_t *filter)
+    json_t *value, ngx_str_t *members)
 {
-    size_t      len;
-    u_char     *p;
-    ngx_str_t  *to;
+    size_t       len;
+    u_char      *p;
+    ngx_uint_t   i;
 
-    if (ngx_strcmp(name, "worker") == 0) {
-        to = &filter->worker;
+    for (i = 0; i < FILTER_NUMBER; i++) {
+        if (ngx_strcmp(name, ngx_http_corral_command_filters[i].data) == 0) {
+            break;
+        }
+    }
 
-    } else if (ngx_strcmp(name, "gateway") == 0) {
-        to = &filter->gateway;
-
-    } else if (ngx_strcmp(name, "connection_id") == 0) {
-        to = &filter->connection_id;
-
-    } else if (ngx_strcmp(name, "service_id") == 0) {
-        to = &filter->pairs.service_id;
-
-    } else if (ngx_strcmp(name, "instance_id") == 0) {
-        to = &filter->pairs.instance_id;
-
-    } else if (ngx_strcmp(name, "session_id") == 0) {
-        to = &filter->pairs.session_id;
-
-    } else if (ngx_strcmp(name, "subject") == 0) {
-        to = &filter->pairs.subject;
-
-    } else if (ngx_strcmp(name, "client_ip") == 0) {
-        to = &filter->pairs.client_ip;
-
-    } else {
+    if (i == FILTER_NUMBER) {
         return "unknown member in filter";
     }
 
@@ -297,8 +286,51 @@ ngx_http_corral_command_member(ngx_pool_t *pool, const char *name,
 
     ngx_memcpy(p, json_string_value(value), len + 1);
 
-    to->data = p;
-    to->len = len;
+    members[i].data = p;
+    members[i].len = len;
+
+    return NULL;
+}
+
+
+/* The strings of a filter that must be of a form. */
+
+static const char *
+ngx_http_corral_command_values(ngx_str_t *members,
+    ngx_http_corral_filter_t *filter)
+{
+    int64_t     ms;
+    ngx_str_t  *id;
+
+    id = &members[FILTER_connection_id];
+
+    if (id->len) {
+        filter->id = (uint64_t) strtoull((char *) id->data, NULL, 16);
+
+        if (id->len != 16 || filter->id == 0) {
+            return "connection_id is to be 16 hexadecimal digits";
+        }
+    }
+
+    if (members[FILTER_age].len) {
+        ms = corral_duration_parse((char *) members[FILTER_age].data,
+                                   members[FILTER_age].len);
+        if (ms < 0) {
+            return "age is to be a duration, for example 1h";
+        }
+
+        filter->age = ms;
+    }
+
+    if (members[FILTER_idle].len) {
+        ms = corral_duration_parse((char *) members[FILTER_idle].data,
+                                   members[FILTER_idle].len);
+        if (ms < 0) {
+            return "idle is to be a duration, for example 5m";
+        }
+
+        filter->idle = ms;
+    }
 
     return NULL;
 }

@@ -29,6 +29,7 @@ typedef struct {
     ngx_str_t    service;
     ngx_str_t    instance_id;
     ngx_str_t    session_id;
+    ngx_str_t    tenant;
     ngx_str_t    subject;
     ngx_str_t    client_ip;
     in_port_t    client_port;
@@ -52,8 +53,11 @@ typedef struct {
     ngx_str_t    service_id;
     ngx_str_t    instance_id;
     ngx_str_t    session_id;
+    ngx_str_t    tenant;
     ngx_str_t    subject;
     ngx_str_t    client_ip;
+    uint64_t     age;                       /* ms, open for so long at least */
+    uint64_t     idle;                      /* ms, the same without a message */
 } ngx_http_corral_filter_t;
 
 
@@ -105,8 +109,9 @@ void ngx_http_corral_relay_again(void);
 /*
  * Closes all pairs that match: a Close frame with code and reason to the
  * client at the next frame boundary, 1001 to the agent; after close_timeout
- * the connection is reset.  done is called once, when all matched have ended
- * (perhaps at once): with how many got the frame.  dry_run only counts.
+ * the connection is reset.  done is called once, when all matched have ended or
+ * have got the frame and need only answer it (perhaps at once): with how many
+ * got it.  dry_run only counts.
  */
 void ngx_http_corral_relay_close(ngx_http_corral_filter_t *filter,
     ngx_uint_t code, ngx_str_t *reason, ngx_uint_t dry_run,

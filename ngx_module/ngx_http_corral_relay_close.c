@@ -369,6 +369,16 @@ ngx_http_corral_relay_settle(ngx_http_corral_pair_t *p)
     if (over && !p->lingering && !(p->own && p->limited)) {
         ngx_http_corral_relay_linger(p);
     }
+
+    /* last: whoever is told may do anything, but to end this pair */
+
+    s = &p->sides[NGX_HTTP_CORRAL_CLIENT];
+
+    if (p->closing && p->closing->waiters
+        && s->told && s->tail == NULL && !s->mute)
+    {
+        ngx_http_corral_relay_answer(p->closing, 1);
+    }
 }
 
 

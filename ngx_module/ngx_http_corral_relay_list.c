@@ -342,6 +342,8 @@ ngx_http_corral_relay_list_view(ngx_http_corral_pair_t *p,
                                            NGX_HTTP_CORRAL_RECORD_INSTANCE_ID);
     view->session_id = ngx_http_corral_record_string(p->record,
                                                NGX_HTTP_CORRAL_RECORD_SESSION);
+    view->tenant = ngx_http_corral_record_string(p->record,
+                                                NGX_HTTP_CORRAL_RECORD_TENANT);
     view->subject = ngx_http_corral_record_string(p->record,
                                                NGX_HTTP_CORRAL_RECORD_SUBJECT);
     view->client_ip = c->addr_text;
@@ -493,10 +495,19 @@ static ngx_uint_t
 ngx_http_corral_relay_list_matches(ngx_http_corral_pair_t *p,
     ngx_http_corral_filter_t *filter)
 {
-    ngx_str_t                 value;
+    time_t                     opened;
+    ngx_str_t                  value;
     ngx_http_corral_record_t  *record;
 
     if (filter->id && filter->id != ngx_http_corral_relay_id(p)) {
+        return 0;
+    }
+
+    opened = ngx_http_corral_record_opened(p->record);
+
+    if ((uint64_t) (ngx_time() - opened) * 1000 < filter->age
+        || ngx_current_msec - p->last < filter->idle)
+    {
         return 0;
     }
 
@@ -522,6 +533,13 @@ ngx_http_corral_relay_list_matches(ngx_http_corral_pair_t *p,
                                           NGX_HTTP_CORRAL_RECORD_SESSION);
 
     if (!ngx_http_corral_relay_list_same(&filter->session_id, &value)) {
+        return 0;
+    }
+
+    value = ngx_http_corral_record_string(record,
+                                          NGX_HTTP_CORRAL_RECORD_TENANT);
+
+    if (!ngx_http_corral_relay_list_same(&filter->tenant, &value)) {
         return 0;
     }
 

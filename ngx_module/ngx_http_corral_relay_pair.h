@@ -251,6 +251,8 @@ void ngx_http_corral_relay_expire(ngx_http_corral_pair_t *p);
 /* ngx_http_corral_relay_end.c: its end */
 
 void ngx_http_corral_relay_end(ngx_http_corral_pair_t *p);
+void ngx_http_corral_relay_answer(ngx_http_corral_closing_t *closing,
+    ngx_uint_t sent);
 void ngx_http_corral_relay_kept_cleanup(void *data);
 
 /* ngx_http_corral_relay_time.c: when something is due */

@@ -187,8 +187,8 @@ static const corrald_rest_route_t  corrald_rest_table[] = {
     { "GET", "/api/v1/connections", "connections:read",
       COMPAT, corrald_connections_list,
       "", "ConnectionList",
-      "service service_id instance_id session_id subject client_ip gateway "
-      "worker status " PAGE,
+      "service service_id instance_id session_id tenant subject client_ip "
+      "gateway worker connection_id age idle status " PAGE,
       "The WebSockets of the whole cluster." },
     { "POST", "/api/v1/connections/actions/close", "connections:close",
       WRITE, corrald_connections_close,

@@ -45,10 +45,14 @@
     X(service_id, string, "id of a service")                                  \
     X(instance_id, string, "id of an instance")                               \
     X(session_id, string, "of connections")                                   \
+    X(tenant, string, "of connections")                                       \
     X(subject, string, "of connections")                                      \
     X(client_ip, string, "of connections")                                    \
     X(gateway, string, "of connections")                                      \
     X(worker, string, "of connections")                                       \
+    X(connection_id, string, "16 hexadecimal digits")                         \
+    X(age, string, "of connections: a duration, open for so long or longer")  \
+    X(idle, string, "of connections: a duration, no data frame for so long")  \
     X(code, integer, "close code: 1000, 1001, 1008, 1011-1013, 3000-4999")    \
     X(reason, string, "close reason, at most 123 bytes")                      \
     X(tail, integer, "the newest so many lines, at most 10000; default 100")  \
@@ -108,7 +112,8 @@
     X(Heartbeat, status, string, "pass, warn or fail")                        \
     X(Heartbeat, note, string, "for people")                                  \
     X(Close, filter, object, "connection_id, worker, gateway, service, "      \
-      "service_id, instance_id, session_id, subject, client_ip")              \
+      "service_id, instance_id, session_id, tenant, subject, client_ip, "     \
+      "age, idle: all must match")                                            \
     X(Close, all, boolean, "must be true with an empty filter")               \
     X(Close, code, integer, "close code, default 1000")                       \
     X(Close, reason, string, "close reason, at most 123 bytes")               \
@@ -119,6 +124,7 @@
     X(Closed, workers, integer, "live workers")                               \
     X(Closed, answered, integer, "workers that answered")                     \
     X(Closed, missing, array, "names of workers that did not")                \
+    X(Closed, errors, array, "of {worker, detail}: those that refused")       \
     X(ServiceStats, active_connections, integer, "open WebSockets")           \
     X(ServiceStats, active_sessions, integer, "sessions of these")            \
     X(ServiceStats, memory_usage_mb, number, "of the processes of this node") \

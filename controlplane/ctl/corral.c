@@ -48,6 +48,12 @@ static corral_exit_e corral_version(corral_run_t *run);
 static corral_exit_e corral_completion(corral_run_t *run);
 
 
+/* what chooses connections */
+
+#define CORRAL_FILTER                                                         \
+    "service instance session tenant subject client-ip of-gateway of-worker " \
+    "age idle"
+
 /* In the order in which a newcomer meets them. */
 
 static const corral_command_t  corral_commands[] = {
@@ -94,12 +100,12 @@ static const corral_command_t  corral_commands[] = {
     { "logs", "SERVICE|INSTANCE", 1, 1, corral_watch_logs,
       "follow tail since level stream", "show what agents print" },
 
-    { "connections", "", 0, 0, corral_watch_connections, "service instance",
+    { "connections", "", 0, 0, corral_connections_list, CORRAL_FILTER,
       "list the WebSockets of the whole cluster" },
 
-    { "close", "[CONNECTION]", 0, 1, corral_watch_close,
-      "service instance code reason dry-run yes",
-      "close one connection, or those of a service or an instance" },
+    { "close", "[CONNECTION]", 0, 1, corral_connections_close,
+      CORRAL_FILTER " all code reason dry-run yes",
+      "close one connection, or all that match the options" },
 
     { "events", "", 0, 0, corral_watch_events, "watch last-id",
       "show what happened, and with -w what happens" },
@@ -196,6 +202,25 @@ static const corral_option_t  corral_options[] = {
     { "instance", 0, "INSTANCE", corral_at(instance),
       "only of this instance" },
 
+    { "session", 0, "SESSION", corral_at(session), "only of this session" },
+
+    { "tenant", 0, "TENANT", corral_at(tenant), "only of this tenant" },
+
+    { "subject", 0, "SUBJECT", corral_at(subject), "only of this subject" },
+
+    { "client-ip", 0, "ADDRESS", corral_at(client_ip),
+      "only of this client" },
+
+    { "of-gateway", 0, "GATEWAY", corral_at(of_gateway),
+      "only of this gateway" },
+
+    { "of-worker", 0, "WORKER", corral_at(of_worker), "only of this worker" },
+
+    { "age", 0, "TIME", corral_at(age), "open for so long or longer, as 1h" },
+
+    { "idle", 0, "TIME", corral_at(idle),
+      "without a message for so long or longer, as 10m" },
+
     { "gateway", 0, "URL", corral_at(gateway),
       "where clients reach services; default: $CORRAL_GATEWAY, then what "
       "the API says" },
@@ -203,7 +228,7 @@ static const corral_option_t  corral_options[] = {
     { "template", 0, "NAME", corral_at(template),
       "python (default) or node" },
 
-    { "all", 0, NULL, corral_at(all), "every service" },
+    { "all", 0, NULL, corral_at(all), "every one" },
 
     { "dry-run", 0, NULL, corral_at(dry_run),
       "only say what would be done" },

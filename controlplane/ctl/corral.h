@@ -60,6 +60,14 @@ struct corral_run_s {
     const char        *reason;
     const char        *service;
     const char        *instance;
+    const char        *session;
+    const char        *tenant;
+    const char        *subject;
+    const char        *client_ip;
+    const char        *of_gateway;
+    const char        *of_worker;
+    const char        *age;
+    const char        *idle;
     const char        *data;
     const char        *gateway;
     const char        *template;
@@ -108,10 +116,11 @@ corral_exit_e corral_service_explain(corral_run_t *run);
 
 corral_exit_e corral_watch_logs(corral_run_t *run);
 corral_exit_e corral_watch_events(corral_run_t *run);
-corral_exit_e corral_watch_connections(corral_run_t *run);
-corral_exit_e corral_watch_close(corral_run_t *run);
 corral_exit_e corral_watch_nodes(corral_run_t *run);
 corral_exit_e corral_watch_gateways(corral_run_t *run);
+
+corral_exit_e corral_connections_list(corral_run_t *run);
+corral_exit_e corral_connections_close(corral_run_t *run);
 
 corral_exit_e corral_call_call(corral_run_t *run);
 corral_exit_e corral_doctor_doctor(corral_run_t *run);

@@ -657,7 +657,7 @@ static void
 corrald_people_command_end(corrald_people_command_t *c, const char *err)
 {
     size_t       i;
-    json_t      *value, *answer, *worker, *missing;
+    json_t      *value, *answer, *worker, *missing, *errors;
     int64_t      matched, closed, sent;
     const char  *name;
 
@@ -665,7 +665,15 @@ corrald_people_command_end(corrald_people_command_t *c, const char *err)
     closed = 0;
     sent = 0;
 
+    errors = json_array();
+
     json_object_foreach(c->answers, name, answer) {
+        if (*corrald_doc_str(answer, "error")) {
+            json_array_append_new(errors, json_pack("{s:s, s:s}", "worker",
+                                  name, "detail",
+                                  corrald_doc_str(answer, "error")));
+        }
+
         matched += corrald_doc_int(answer, "matched");
         closed += corrald_doc_int(answer, "closed");
         sent += corrald_doc_int(answer, "sent");
@@ -681,11 +689,11 @@ corrald_people_command_end(corrald_people_command_t *c, const char *err)
         }
     }
 
-    value = json_pack("{s:I, s:I, s:o, s:I, s:I, s:I}",
+    value = json_pack("{s:I, s:I, s:o, s:o, s:I, s:I, s:I}",
                       "workers",
                       (json_int_t) json_array_size(corrald_store_workers()),
                       "answered", (json_int_t) json_object_size(c->answers),
-                      "missing", missing,
+                      "missing", missing, "errors", errors,
                       "matched", (json_int_t) matched,
                       "closed", (json_int_t) closed,
                       "sent", (json_int_t) sent);

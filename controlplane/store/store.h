@@ -265,7 +265,7 @@ void corrald_store_connections(corrald_store_json_pt handler, void *data);
 
 /*
  * A command to all workers.  value is an object {workers, answered, missing
- * (names), matched, closed, sent}.
+ * (names), errors ({worker, detail}), matched, closed, sent}.
  */
 
 void corrald_store_command(const char *op, const json_t *filter, int code,

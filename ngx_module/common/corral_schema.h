@@ -487,6 +487,7 @@
     X(service,           "name of the service")                               \
     X(instance_id,       "the instance it is connected to")                   \
     X(session_id,        "session named by the client, or null")              \
+    X(tenant,            "whose it is, or null")                              \
     X(subject,           "who it is, or null")                                \
     X(client_ip,         "address of the client")                             \
     X(client_port,       "port of the client")                                \
@@ -505,11 +506,26 @@
 #define CORRAL_COMMAND_FIELDS(X)                                              \
     X(id,     "of the command; answers go to its key")                        \
     X(op,     "close")                                                        \
-    X(filter, "JSON object: connection_id, worker, gateway, service_id, "     \
-              "instance_id, session_id, subject, client_ip: all must match")  \
+    X(filter, "JSON object of filter fields: all must match; {}: every one")  \
     X(code,   "close code: 1000, 1001, 1008, 1011, 1012, 1013, 3000-4999")    \
     X(reason, "at most 123 bytes of UTF-8")                                   \
     X(dry_run, "1: only count")
+
+/* By which connections are chosen, listed and closed; each is a string. */
+
+#define CORRAL_FILTER_FIELDS(X)                                               \
+    X(connection_id, "16 hexadecimal digits")                                 \
+    X(worker,        "the worker that relays it")                             \
+    X(gateway,       "the gateway of that worker")                            \
+    X(service_id,    "its service")                                           \
+    X(instance_id,   "the instance it is connected to")                       \
+    X(session_id,    "session named by the client")                           \
+    X(tenant,        "whose it is")                                           \
+    X(subject,       "who it is")                                             \
+    X(client_ip,     "address of the client")                                 \
+    X(age,           "a duration: it is open for so long, or longer")         \
+    X(idle,          "a duration: without a data frame for so long, or "      \
+                     "longer")
 
 #define CORRAL_ANSWER_FIELDS(X)                                               \
     X(worker,  "who answers")                                                 \

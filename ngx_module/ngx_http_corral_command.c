@@ -27,6 +27,7 @@
 
 
 #define NGX_HTTP_CORRAL_COMMAND_REASON  123    /* bytes, RFC 6455, 5.5 */
+#define NGX_HTTP_CORRAL_COMMAND_HINTED  90     /* with room for retry_after */
 
 
 #define ngx_http_corral_command_name(name, text)      ngx_string(#name),
@@ -48,7 +49,10 @@ typedef struct {
 
 
 static const char *ngx_http_corral_command_close(ngx_pool_t *pool,
-    ngx_str_t *values);
+    ngx_str_t *values, ngx_uint_t pace);
+static const char *ngx_http_corral_command_how(ngx_pool_t *pool,
+    ngx_str_t *values, ngx_uint_t pace, ngx_uint_t dry_run,
+    ngx_http_corral_drain_t *drain);
 static const char *ngx_http_corral_command_filter(ngx_pool_t *pool,
     ngx_str_t *json, ngx_http_corral_filter_t *filter, ngx_uint_t *ours);
 static const char *ngx_http_corral_command_member(ngx_pool_t *pool,
@@ -80,7 +84,7 @@ static ngx_str_t  ngx_http_corral_command_answers[] = {
 void
 ngx_http_corral_command_run(ngx_http_corral_redis_reply_t *fields)
 {
-    ngx_str_t    values[COMMAND_NUMBER], *name;
+    ngx_str_t    values[COMMAND_NUMBER], *name, *op;
     ngx_uint_t   i, j;
     ngx_pool_t  *pool;
     const char  *err;
@@ -115,13 +119,16 @@ ngx_http_corral_command_run(ngx_http_corral_redis_reply_t *fields)
         return;
     }
 
-    if (values[COMMAND_op].len == 5
-        && ngx_strncmp(values[COMMAND_op].data, "close", 5) == 0)
-    {
-        err = ngx_http_corral_command_close(pool, values);
+    op = &values[COMMAND_op];
+
+    if (op->len == 5 && ngx_strncmp(op->data, "close", 5) == 0) {
+        err = ngx_http_corral_command_close(pool, values, 0);
+
+    } else if (op->len == 5 && ngx_strncmp(op->data, "drain", 5) == 0) {
+        err = ngx_http_corral_command_close(pool, values, 1);
 
     } else {
-        err = "unknown op; it is to be close";
+        err = "unknown op; it is to be close or drain";
     }
 
     if (err) {
@@ -138,12 +145,12 @@ ngx_http_corral_command_run(ngx_http_corral_redis_reply_t *fields)
  */
 
 static const char *
-ngx_http_corral_command_close(ngx_pool_t *pool, ngx_str_t *values)
+ngx_http_corral_command_close(ngx_pool_t *pool, ngx_str_t *values,
+    ngx_uint_t pace)
 {
-    ngx_int_t                   code;
-    ngx_str_t                  *reason;
     ngx_uint_t                  dry_run, ours;
     const char                 *err;
+    ngx_http_corral_drain_t    *drain;
     ngx_http_corral_filter_t    filter;
     ngx_http_corral_command_t  *command;
 
@@ -156,6 +163,57 @@ ngx_http_corral_command_close(ngx_pool_t *pool, ngx_str_t *values)
     dry_run = (values[COMMAND_dry_run].len == 1
                && values[COMMAND_dry_run].data[0] == '1');
 
+    command = ngx_palloc(pool, sizeof(ngx_http_corral_command_t));
+    drain = ngx_pcalloc(pool, sizeof(ngx_http_corral_drain_t));
+
+    if (command == NULL || drain == NULL) {
+        return "no memory";
+    }
+
+    err = ngx_http_corral_command_how(pool, values, pace, dry_run, drain);
+    if (err) {
+        return err;
+    }
+
+    command->pool = pool;
+    command->id.len = values[COMMAND_id].len;
+    command->id.data = ngx_pstrdup(pool, &values[COMMAND_id]);
+
+    if (command->id.data == NULL) {
+        return "no memory";
+    }
+
+    /* for somebody else: he who asked learns that it was seen */
+
+    if (!ours) {
+        ngx_http_corral_command_done(command, 0, 0, 0);
+
+    } else if (pace && !dry_run) {
+        ngx_http_corral_relay_drain(&filter, drain,
+                                    ngx_http_corral_command_done, command);
+
+    } else {
+        ngx_http_corral_relay_close(&filter, drain->code, &drain->reason,
+                                    dry_run, ngx_http_corral_command_done,
+                                    command);
+    }
+
+    return NULL;
+}
+
+
+/* code, reason and, for a drain, its numbers; all of it lives in the pool */
+
+static const char *
+ngx_http_corral_command_how(ngx_pool_t *pool, ngx_str_t *values,
+    ngx_uint_t pace, ngx_uint_t dry_run, ngx_http_corral_drain_t *drain)
+{
+    ngx_int_t    code, n[4];
+    ngx_uint_t   i;
+
+    static ngx_uint_t  numbers[] = { COMMAND_rate, COMMAND_total,
+                                     COMMAND_deadline, COMMAND_retry_after };
+
     code = ngx_atoi(values[COMMAND_code].data, values[COMMAND_code].len);
 
     if (!dry_run && !ngx_http_corral_command_code(code)) {
@@ -163,39 +221,36 @@ ngx_http_corral_command_close(ngx_pool_t *pool, ngx_str_t *values)
                "4999";
     }
 
-    command = ngx_palloc(pool, sizeof(ngx_http_corral_command_t));
-    reason = ngx_palloc(pool, sizeof(ngx_str_t));
+    drain->code = (ngx_uint_t) code;
+    drain->reason.len = values[COMMAND_reason].len;
+    drain->reason.data = ngx_pstrdup(pool, &values[COMMAND_reason]);
 
-    if (command == NULL || reason == NULL) {
+    if (drain->reason.data == NULL) {
         return "no memory";
     }
 
-    command->pool = pool;
-    command->id.len = values[COMMAND_id].len;
-    command->id.data = ngx_pstrdup(pool, &values[COMMAND_id]);
-
-    /* the relay may send it later: it lives until the command is done */
-
-    reason->len = values[COMMAND_reason].len;
-    reason->data = ngx_pstrdup(pool, &values[COMMAND_reason]);
-
-    if (command->id.data == NULL || reason->data == NULL) {
-        return "no memory";
+    if (!pace) {
+        return drain->reason.len > NGX_HTTP_CORRAL_COMMAND_REASON
+               ? "reason is to be at most 123 bytes" : NULL;
     }
 
-    if (reason->len > NGX_HTTP_CORRAL_COMMAND_REASON) {
-        return "reason is to be at most 123 bytes";
+    if (drain->reason.len > NGX_HTTP_CORRAL_COMMAND_HINTED) {
+        return "reason of a drain is to be at most 90 bytes";
     }
 
-    /* for somebody else: he who asked learns that it was seen */
+    for (i = 0; i < 4; i++) {
+        n[i] = ngx_atoi(values[numbers[i]].data, values[numbers[i]].len);
 
-    if (!ours) {
-        ngx_http_corral_command_done(command, 0, 0, 0);
-        return NULL;
+        if (n[i] == NGX_ERROR || n[i] > 86400000) {
+            return "rate, total, deadline and retry_after of a drain are to "
+                   "be numbers up to 86400000";
+        }
     }
 
-    ngx_http_corral_relay_close(&filter, (ngx_uint_t) code, reason, dry_run,
-                                ngx_http_corral_command_done, command);
+    drain->rate = n[0];
+    drain->total = n[1];
+    drain->deadline = n[2];
+    drain->retry_after = n[3];
 
     return NULL;
 }

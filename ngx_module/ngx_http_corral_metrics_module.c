@@ -205,6 +205,14 @@ static ngx_http_corral_metrics_total_t  ngx_http_corral_metrics_totals[] = {
       ngx_http_corral_metrics_offset(closes_lifetime),
       "WebSockets closed for their age" },
 
+    { NULL, "corral_service_closes_forced_total",
+      ngx_http_corral_metrics_offset(closes_forced),
+      "WebSockets closed by request" },
+
+    { NULL, "corral_service_closes_drained_total",
+      ngx_http_corral_metrics_offset(closes_drained),
+      "WebSockets closed by a drain" },
+
     { NULL, "corral_service_closes_dead_total",
       ngx_http_corral_metrics_offset(closes_dead),
       "Sides of WebSockets that did not answer a ping" },

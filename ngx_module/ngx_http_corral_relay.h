@@ -76,6 +76,19 @@ typedef void (*ngx_http_corral_closed_pt)(void *data, ngx_uint_t matched,
     ngx_uint_t closed, ngx_uint_t sent);
 
 
+/* How a drain goes on; reason has at most 90 bytes, to leave room. */
+
+typedef struct {
+    ngx_uint_t    code;
+    ngx_str_t     reason;
+    uint64_t      rate;                     /* pairs a second, all workers;
+                                               0: at once, if quiet */
+    uint64_t      total;                    /* pairs of all workers, 0: ours */
+    ngx_msec_t    deadline;                 /* ms from now */
+    ngx_uint_t    retry_after;              /* s, at most; 0: not said */
+} ngx_http_corral_drain_t;
+
+
 ngx_int_t ngx_http_corral_relay_init(ngx_cycle_t *cycle);
 
 /*
@@ -116,6 +129,16 @@ void ngx_http_corral_relay_again(void);
 void ngx_http_corral_relay_close(ngx_http_corral_filter_t *filter,
     ngx_uint_t code, ngx_str_t *reason, ngx_uint_t dry_run,
     ngx_http_corral_closed_pt done, void *data);
+
+
+/*
+ * The same, at a pace: those that are idle longest first, each when no message
+ * is half passed, and all of them by the deadline.  done is called once, as
+ * above.
+ */
+void ngx_http_corral_relay_drain(ngx_http_corral_filter_t *filter,
+    ngx_http_corral_drain_t *drain, ngx_http_corral_closed_pt done,
+    void *data);
 
 
 #endif /* _NGX_HTTP_CORRAL_RELAY_H_INCLUDED_ */

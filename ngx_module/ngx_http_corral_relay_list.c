@@ -42,12 +42,8 @@ static ngx_http_corral_pair_t *ngx_http_corral_relay_list_next(
 static void ngx_http_corral_relay_list_view(ngx_http_corral_pair_t *p,
     ngx_http_corral_pair_view_t *view);
 static void ngx_http_corral_relay_list_gone(ngx_http_corral_pair_t *p);
-static ngx_uint_t ngx_http_corral_relay_list_matches(ngx_http_corral_pair_t *p,
-    ngx_http_corral_filter_t *filter);
 static ngx_uint_t ngx_http_corral_relay_list_same(ngx_str_t *wanted,
     ngx_str_t *value);
-static ngx_int_t ngx_http_corral_relay_list_order(ngx_http_corral_pair_t *p,
-    ngx_http_corral_order_t *order);
 static ngx_str_t ngx_http_corral_relay_list_service_id(
     ngx_http_corral_pair_t *p);
 
@@ -263,6 +259,23 @@ ngx_http_corral_relay_list_next(ngx_http_corral_relay_chunk_t **chunk,
 }
 
 
+/* The same for others: *at is NULL and *n 0 at the beginning. */
+
+ngx_http_corral_pair_t *
+ngx_http_corral_relay_list_walk(void **at, ngx_uint_t *n)
+{
+    ngx_http_corral_pair_t         *p;
+    ngx_http_corral_relay_chunk_t  *chunk;
+
+    chunk = *at ? *at : ngx_http_corral_relay_chunks;
+
+    p = ngx_http_corral_relay_list_next(&chunk, n);
+    *at = chunk;
+
+    return p;
+}
+
+
 ngx_int_t
 ngx_http_corral_relay_next(ngx_http_corral_pair_view_t *view)
 {
@@ -418,6 +431,10 @@ ngx_http_corral_relay_close(ngx_http_corral_filter_t *filter, ngx_uint_t code,
         }
 
         if (ngx_http_corral_relay_list_order(p, order) == NGX_OK) {
+            if (!p->own) {
+                ngx_http_corral_relay_count_close(p, closes_forced);
+            }
+
             ngx_http_corral_relay_shut(p, code, 1001, reason);
             ngx_http_corral_relay_list_use(p);
             ngx_http_corral_relay_settle(p);
@@ -461,7 +478,9 @@ ngx_http_corral_relay_exit(void)
 }
 
 
-static ngx_int_t
+/* The order is told when the pair has ended.  NGX_ERROR: no memory. */
+
+ngx_int_t
 ngx_http_corral_relay_list_order(ngx_http_corral_pair_t *p,
     ngx_http_corral_order_t *order)
 {
@@ -491,7 +510,7 @@ ngx_http_corral_relay_list_order(ngx_http_corral_pair_t *p,
 }
 
 
-static ngx_uint_t
+ngx_uint_t
 ngx_http_corral_relay_list_matches(ngx_http_corral_pair_t *p,
     ngx_http_corral_filter_t *filter)
 {

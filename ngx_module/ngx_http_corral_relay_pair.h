@@ -290,6 +290,12 @@ ngx_http_corral_shared_t *ngx_http_corral_relay_list_share(
     ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx,
     ngx_http_corral_terms_t *terms);
 void ngx_http_corral_relay_list_unshare(ngx_http_corral_shared_t *shared);
+ngx_http_corral_pair_t *ngx_http_corral_relay_list_walk(void **at,
+    ngx_uint_t *n);
+ngx_uint_t ngx_http_corral_relay_list_matches(ngx_http_corral_pair_t *p,
+    ngx_http_corral_filter_t *filter);
+ngx_int_t ngx_http_corral_relay_list_order(ngx_http_corral_pair_t *p,
+    ngx_http_corral_order_t *order);
 
 
 #endif /* _NGX_HTTP_CORRAL_RELAY_PAIR_H_INCLUDED_ */

@@ -64,6 +64,8 @@ typedef struct {
     X(closes_rate,    "WebSockets closed for too many messages")              \
     X(closes_idle,    "WebSockets closed for want of messages")               \
     X(closes_lifetime, "WebSockets closed for their age")                     \
+    X(closes_forced,  "WebSockets closed by request")                         \
+    X(closes_drained, "WebSockets closed by a drain")                         \
     X(closes_dead,    "sides of WebSockets that did not answer a ping")       \
     X(delays,         "times a side was not read for its rate")
 

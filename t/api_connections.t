@@ -26,7 +26,7 @@ my $d = $s->d();
 my $ctl = ($ENV{CORRAL_BUILD} // "$Test::Corral::ROOT/build/"
     . ($ENV{KIND} // 'release')) . '/corral';
 
-$t->plan(54 + 3);
+$t->plan(55 + 3);
 $s->start(3);
 
 ###############################################################################
@@ -125,6 +125,11 @@ $r = close_by({ service => 'echo' }, code => 1012);
 is("$r->{matched} $r->{closed} $r->{sent}", '4 4 4', 'of old and new workers');
 is($_->close_code(), 1012, 'closed') for @ws{qw/a b d/}, $new;
 $_->disconnect() for @ws{qw/a b d/}, $new;
+
+ok(wait_for(sub {
+    5 == (map { $_->{closes_forced} } grep { $_->{name} eq 'echo' }
+        @{ $t->status()->{services} })[0]
+}, 3), 'counted as forced');
 
 $other->close();
 $start = time();

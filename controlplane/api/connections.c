@@ -358,8 +358,17 @@ corrald_connections_reason(const char *reason)
 static void
 corrald_connections_send(corrald_connections_close_t *c, const char *reason)
 {
-    corrald_store_command("close", c->filter, c->code, reason, c->dry_run,
-                          CORRALD_CONNECTIONS_WAIT,
+    corrald_command_t  command;
+
+    memset(&command, 0, sizeof(command));
+
+    command.op = "close";
+    command.filter = c->filter;
+    command.code = c->code;
+    command.reason = reason;
+    command.dry_run = c->dry_run;
+
+    corrald_store_command(&command, CORRALD_CONNECTIONS_WAIT,
                           corrald_connections_closed, c);
 }
 

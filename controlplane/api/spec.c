@@ -97,10 +97,11 @@
     X(Operation, action, string, "what was asked for")                        \
     X(Operation, service_id, string, "of the service")                        \
     X(Operation, service, string, "its name")                                 \
+    X(Operation, target, string, "the service, instance or gateway meant")    \
     X(Operation, state, string, "running, succeeded, failed or timeout")      \
     X(Operation, message, string, "a sentence")                               \
-    X(Operation, done, integer, "instances as wanted")                        \
-    X(Operation, wanted, integer, "instances in all")                         \
+    X(Operation, done, integer, "instances as wanted, or closed connections") \
+    X(Operation, wanted, integer, "of how many")                              \
     X(Operation, created_at, string, "RFC 3339")                              \
     X(Operation, ended_at, string, "RFC 3339 or null")                        \
     X(Registration, address, string, "unix:/path or host:port")               \
@@ -125,6 +126,13 @@
     X(Closed, answered, integer, "workers that answered")                     \
     X(Closed, missing, array, "names of workers that did not")                \
     X(Closed, errors, array, "of {worker, detail}: those that refused")       \
+    X(Drain, rate, integer, "connections a second, of all workers together; " \
+      "0: at once; default: drain_rate of the service, 100 of a gateway")     \
+    X(Drain, deadline, string, "a duration up to 1h, then the rest is "       \
+      "closed; default: drain_timeout of the service, 30s of a gateway")      \
+    X(Drain, reason, string, "close reason, at most 90 bytes")                \
+    X(Drain, retry_after, string, "a duration: each client is told a random " \
+      "part of it to come back after; default 5s")                            \
     X(ServiceStats, active_connections, integer, "open WebSockets")           \
     X(ServiceStats, active_sessions, integer, "sessions of these")            \
     X(ServiceStats, memory_usage_mb, number, "of the processes of this node") \

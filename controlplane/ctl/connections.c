@@ -1,7 +1,8 @@
 
 /*
- * Commands for the WebSockets of the whole cluster: to list them and to close
- * them.  Both choose by the same options, which are the API's filter.
+ * Commands for the WebSockets of the whole cluster: to list them, to close them
+ * and to drain what they are connected to.  The first two choose by the same
+ * options, which are the API's filter.
  */
 
 
@@ -24,6 +25,8 @@ typedef struct {
 } corral_connections_filter_t;
 
 
+static corral_exit_e corral_connections_follow(corral_run_t *run,
+    const char *id);
 static json_t *corral_connections_filter(corral_run_t *run);
 static json_t *corral_connections_body(corral_run_t *run, int dry_run);
 static corral_exit_e corral_connections_post(corral_run_t *run, int dry_run,
@@ -161,6 +164,129 @@ corral_connections_close(corral_run_t *run)
 
     if (code == CORRAL_OK) {
         code = corral_connections_report(run, answer.body);
+    }
+
+    corral_http_free(&answer);
+
+    return code;
+}
+
+
+corral_exit_e
+corral_connections_drain(corral_run_t *run)
+{
+    char            *name, path[512], id[64];
+    long             rate;
+    json_t          *body;
+    const char      *what, *noun, *last;
+    corral_exit_e    code;
+    corral_answer_t  answer;
+
+    what = run->service ? run->service
+                        : run->instance ? run->instance : run->of_gateway;
+    noun = run->service ? "services"
+                        : run->instance ? "instances" : "gateways";
+
+    if (!!run->service + !!run->instance + !!run->of_gateway != 1) {
+        corral_output_error("which? one of --service, --instance and "
+                            "--of-gateway");
+        return CORRAL_USAGE;
+    }
+
+    body = json_object();
+
+    if (run->rate) {
+        rate = strtol(run->rate, (char **) &last, 10);
+
+        if (*last || last == run->rate) {
+            corral_output_error("--rate is \"%s\", it must be a number",
+                                run->rate);
+            json_decref(body);
+            return CORRAL_USAGE;
+        }
+
+        json_object_set_new(body, "rate", json_integer(rate));
+    }
+
+    if (run->deadline) {
+        json_object_set_new(body, "deadline", json_string(run->deadline));
+    }
+
+    if (run->retry_after) {
+        json_object_set_new(body, "retry_after",
+                            json_string(run->retry_after));
+    }
+
+    if (run->reason) {
+        json_object_set_new(body, "reason", json_string(run->reason));
+    }
+
+    name = corral_http_escape(what);
+    snprintf(path, sizeof(path), "/api/v1/%s/%.300s/actions/drain", noun,
+             name);
+    free(name);
+
+    code = corral_http_request(&run->http, "POST", path, body, &answer);
+    json_decref(body);
+
+    snprintf(id, sizeof(id), "%s",
+             code == CORRAL_OK ? json_string_value(
+                 json_object_get(answer.body, "operation_id")) : "");
+
+    if (code != CORRAL_OK) {
+        corral_refused(&answer, code);
+
+    } else if (run->format == CORRAL_JSON && run->wait == NULL) {
+        corral_output_json(answer.body, 1);
+
+    } else {
+        corral_output_note("%s: draining, operation %s", what, id);
+    }
+
+    corral_http_free(&answer);
+
+    return code == CORRAL_OK && run->wait
+           ? corral_connections_follow(run, id) : code;
+}
+
+
+/* looks at the operation until it ends or --wait is over */
+
+static corral_exit_e
+corral_connections_follow(corral_run_t *run, const char *id)
+{
+    long             seconds;
+    char             path[128];
+    const char      *state;
+    corral_exit_e    code;
+    corral_answer_t  answer;
+
+    snprintf(path, sizeof(path), "/api/v1/operations/%s?wait=1s", id);
+
+    for (seconds = strtol(run->wait, NULL, 10); /* void */ ; seconds--) {
+        code = corral_get(run, path, &answer);
+
+        if (code != CORRAL_OK) {
+            corral_http_free(&answer);
+            return code;
+        }
+
+        state = json_string_value(json_object_get(answer.body, "state"));
+
+        corral_output_note("%s", json_string_value(
+                               json_object_get(answer.body, "message")));
+
+        if (strcmp(state, "running") != 0 || seconds <= 1) {
+            break;
+        }
+
+        corral_http_free(&answer);
+    }
+
+    code = strcmp(state, "succeeded") == 0 ? CORRAL_OK : CORRAL_FAILED;
+
+    if (run->format == CORRAL_JSON) {
+        corral_output_json(answer.body, 1);
     }
 
     corral_http_free(&answer);

@@ -107,6 +107,11 @@ static const corral_command_t  corral_commands[] = {
       CORRAL_FILTER " all code reason dry-run yes",
       "close one connection, or all that match the options" },
 
+    { "drain", "", 0, 0, corral_connections_drain,
+      "service instance of-gateway rate deadline retry-after reason wait",
+      "close the connections of a service, an instance or a gateway, at a "
+      "pace" },
+
     { "events", "", 0, 0, corral_watch_events, "watch last-id",
       "show what happened, and with -w what happens" },
 
@@ -217,6 +222,15 @@ static const corral_option_t  corral_options[] = {
     { "of-worker", 0, "WORKER", corral_at(of_worker), "only of this worker" },
 
     { "age", 0, "TIME", corral_at(age), "open for so long or longer, as 1h" },
+
+    { "rate", 0, "N", corral_at(rate),
+      "connections a second, of the whole cluster; 0: at once" },
+
+    { "deadline", 0, "TIME", corral_at(deadline),
+      "all are closed by then, as 30s" },
+
+    { "retry-after", 0, "TIME", corral_at(retry_after),
+      "clients are told to come back within, 5s" },
 
     { "idle", 0, "TIME", corral_at(idle),
       "without a message for so long or longer, as 10m" },

@@ -66,6 +66,9 @@ struct corral_run_s {
     const char        *client_ip;
     const char        *of_gateway;
     const char        *of_worker;
+    const char        *rate;
+    const char        *deadline;
+    const char        *retry_after;
     const char        *age;
     const char        *idle;
     const char        *data;
@@ -121,6 +124,7 @@ corral_exit_e corral_watch_gateways(corral_run_t *run);
 
 corral_exit_e corral_connections_list(corral_run_t *run);
 corral_exit_e corral_connections_close(corral_run_t *run);
+corral_exit_e corral_connections_drain(corral_run_t *run);
 
 corral_exit_e corral_call_call(corral_run_t *run);
 corral_exit_e corral_doctor_doctor(corral_run_t *run);

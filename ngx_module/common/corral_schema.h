@@ -261,6 +261,8 @@
       "from that signal to the kill of the whole group")                      \
     X(drain_timeout, duration, user, CORRAL_G, 0, 86400000, "", "\"30s\"",    \
       "for open connections to end before the signal")                        \
+    X(drain_rate, integer, user, 0, 0, 100000, "", "100",                     \
+      "connections a second that are closed when it is over; 0: at once")     \
     X(startup_probe, probe, user, CORRAL_N, 0, 0, "", "null",                 \
       "until it passes, the others wait; default: the readiness probe")       \
     X(readiness_probe, probe, user, CORRAL_N, 0, 0, "", "null",               \
@@ -505,11 +507,15 @@
 
 #define CORRAL_COMMAND_FIELDS(X)                                              \
     X(id,     "of the command; answers go to its key")                        \
-    X(op,     "close")                                                        \
+    X(op,     "close, or drain: close at a pace")                             \
     X(filter, "JSON object of filter fields: all must match; {}: every one")  \
     X(code,   "close code: 1000, 1001, 1008, 1011, 1012, 1013, 3000-4999")    \
     X(reason, "at most 123 bytes of UTF-8")                                   \
-    X(dry_run, "1: only count")
+    X(dry_run, "1: only count")                                               \
+    X(rate,   "of drain: connections a second, of all workers together")      \
+    X(total,  "of drain: connections of all workers; 0: not known")           \
+    X(deadline, "of drain: ms from now, then the rest is closed")             \
+    X(retry_after, "of drain: seconds; each reason tells up to so many")
 
 /* By which connections are chosen, listed and closed; each is a string. */
 

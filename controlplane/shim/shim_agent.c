@@ -18,6 +18,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -359,17 +360,17 @@ corral_shim_agent_try(const char *path, char **argv, char **env)
 static void
 corral_shim_agent_signals(void)
 {
-    int               sig;
-    sigset_t          set;
-    struct sigaction  sa;
+    int            sig;
+    sigset_t       set;
+    unsigned long  action[4] = { 0 };      /* the kernel's form: SIG_DFL */
 
-    memset(&sa, 0, sizeof(sa));
-    sa.sa_handler = SIG_DFL;
-
-    /* ignored signals stay ignored over execve(), so all are set */
+    /*
+     * Ignored signals stay ignored over execve(), so all are set.  glibc's
+     * sigaction() leaves out 32 and 33, which a parent may have ignored.
+     */
 
     for (sig = 1; sig < NSIG; sig++) {
-        (void) sigaction(sig, &sa, NULL);
+        (void) syscall(SYS_rt_sigaction, sig, action, NULL, 8);
     }
 
     (void) sigemptyset(&set);

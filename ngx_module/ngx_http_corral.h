@@ -56,6 +56,9 @@ typedef struct {
     uint64_t                     tried[NGX_HTTP_CORRAL_MAX_TRIES];
     ngx_uint_t                   ntried;    /* keys of instances tried */
 
+    /* step 6, websocket */
+    time_t                       expires;   /* of the token; 0: never */
+
     /* step 5, upstream */
     ngx_http_request_t          *request;
     ngx_http_upstream_srv_conf_t *upstream;

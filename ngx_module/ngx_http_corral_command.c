@@ -1,7 +1,8 @@
 
 /*
  * Carries out what the stream "commands" asks of every worker: to close
- * connections.  Parses the command, lets the relay do it and sends the answer;
+ * connections, at once or at a pace, or to let them live until another time.
+ * Parses the command, lets the relay do it and sends the answer;
  * a command that is not understood is answered with the reason and does
  * nothing.  What concerns other workers is answered with 0: so whoever asked
  * knows that all have seen it.
@@ -50,6 +51,8 @@ typedef struct {
 
 static const char *ngx_http_corral_command_close(ngx_pool_t *pool,
     ngx_str_t *values, ngx_uint_t pace);
+static const char *ngx_http_corral_command_renew(ngx_pool_t *pool,
+    ngx_str_t *values);
 static const char *ngx_http_corral_command_how(ngx_pool_t *pool,
     ngx_str_t *values, ngx_uint_t pace, ngx_uint_t dry_run,
     ngx_http_corral_drain_t *drain);
@@ -127,8 +130,11 @@ ngx_http_corral_command_run(ngx_http_corral_redis_reply_t *fields)
     } else if (op->len == 5 && ngx_strncmp(op->data, "drain", 5) == 0) {
         err = ngx_http_corral_command_close(pool, values, 1);
 
+    } else if (op->len == 5 && ngx_strncmp(op->data, "renew", 5) == 0) {
+        err = ngx_http_corral_command_renew(pool, values);
+
     } else {
-        err = "unknown op; it is to be close or drain";
+        err = "unknown op; it is to be close, drain or renew";
     }
 
     if (err) {
@@ -197,6 +203,39 @@ ngx_http_corral_command_close(ngx_pool_t *pool, ngx_str_t *values,
                                     dry_run, ngx_http_corral_command_done,
                                     command);
     }
+
+    return NULL;
+}
+
+
+/* the same; the answer is sent at once */
+
+static const char *
+ngx_http_corral_command_renew(ngx_pool_t *pool, ngx_str_t *values)
+{
+    time_t                     expires;
+    ngx_uint_t                 ours, matched;
+    const char                *err;
+    ngx_http_corral_filter_t   filter;
+
+    err = ngx_http_corral_command_filter(pool, &values[COMMAND_filter],
+                                         &filter, &ours);
+    if (err) {
+        return err;
+    }
+
+    expires = ngx_atotm(values[COMMAND_expires].data,
+                        values[COMMAND_expires].len);
+
+    if (expires == NGX_ERROR || expires == 0 || filter.id == 0) {
+        return "a renewal needs a connection_id and expires, a unix time";
+    }
+
+    matched = ours ? ngx_http_corral_relay_renew(&filter, expires) : 0;
+
+    ngx_http_corral_command_answer(pool, &values[COMMAND_id], matched, 0, 0,
+                                   NULL);
+    ngx_destroy_pool(pool);
 
     return NULL;
 }

@@ -213,6 +213,10 @@ static ngx_http_corral_metrics_total_t  ngx_http_corral_metrics_totals[] = {
       ngx_http_corral_metrics_offset(closes_drained),
       "WebSockets closed by a drain" },
 
+    { NULL, "corral_service_closes_expired_total",
+      ngx_http_corral_metrics_offset(closes_expired),
+      "WebSockets closed as their token expired" },
+
     { NULL, "corral_service_closes_dead_total",
       ngx_http_corral_metrics_offset(closes_dead),
       "Sides of WebSockets that did not answer a ping" },

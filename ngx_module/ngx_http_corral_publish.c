@@ -669,6 +669,7 @@ ngx_http_corral_publish_json(u_char *p, ngx_http_corral_pair_view_t *view,
                                      view->connected_at);
     p = ngx_http_corral_publish_time(p, CONNECTION_last_activity,
                                      view->last_activity);
+    p = ngx_http_corral_publish_time(p, CONNECTION_expires_at, view->expires);
     num(messages_in, view->messages_in);
     num(messages_out, view->messages_out);
     num(bytes_received, view->bytes_in);
@@ -765,6 +766,11 @@ static u_char *
 ngx_http_corral_publish_time(u_char *p, ngx_uint_t field, time_t value)
 {
     ngx_tm_t  tm;
+
+    if (value == 0) {
+        return ngx_sprintf(p, ",\"%V\":null",
+                           &ngx_http_corral_publish_connection_fields[field]);
+    }
 
     ngx_gmtime(value, &tm);
 

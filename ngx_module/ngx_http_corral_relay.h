@@ -39,6 +39,7 @@ typedef struct {
     ngx_uint_t   closing;
     time_t       connected_at;
     time_t       last_activity;
+    time_t       expires;                   /* 0: never */
     uint64_t     messages_in;
     uint64_t     messages_out;
     uint64_t     bytes_in;
@@ -132,9 +133,16 @@ void ngx_http_corral_relay_close(ngx_http_corral_filter_t *filter,
 
 
 /*
- * The same, at a pace: those that are idle longest first, each when no message
- * is half passed, and all of them by the deadline.  done is called once, as
- * above.
+ * All pairs that match expire at another time (unix time).  Returns how many
+ * there are.
+ */
+ngx_uint_t ngx_http_corral_relay_renew(ngx_http_corral_filter_t *filter,
+    time_t expires);
+
+/*
+ * The same as close, at a pace: those that are idle longest first, each when
+ * no message is half passed, and all of them by the deadline.  done is called
+ * once, as above.
  */
 void ngx_http_corral_relay_drain(ngx_http_corral_filter_t *filter,
     ngx_http_corral_drain_t *drain, ngx_http_corral_closed_pt done,

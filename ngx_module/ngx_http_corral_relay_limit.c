@@ -1,7 +1,7 @@
 
 /*
  * Limits of a pair that cost nothing where they are off: messages and bytes a
- * second, and how long it may live.
+ * second, how long it may live, and when its token ends.
  *
  * A side that is limited carries CORRAL_FRAME_METERED: the scanner's shortcuts
  * leave it alone and each run of payload comes through here.  To delay is not
@@ -17,6 +17,7 @@
 #include "ngx_http_corral.h"
 #include "ngx_http_corral_relay.h"
 #include "ngx_http_corral_relay_pair.h"
+#include "ngx_http_corral_websocket.h"
 
 
 /* of max_lifetime: at its end a quiet moment is looked for */
@@ -33,12 +34,18 @@ static uint64_t ngx_http_corral_relay_limit_burst(
 static void ngx_http_corral_relay_limit_stop(ngx_http_corral_pair_t *p,
     ngx_uint_t i);
 static uint32_t ngx_http_corral_relay_limit_age(ngx_http_corral_pair_t *p);
+static uint32_t ngx_http_corral_relay_limit_token(ngx_http_corral_pair_t *p);
+static void ngx_http_corral_relay_limit_expire(ngx_http_corral_pair_t *p);
 
 
-/* Makes p->limits if its terms have any of these.  NGX_ERROR: no memory. */
+/*
+ * Makes p->limits if its terms have any of these, or if it expires (unix time,
+ * 0: never).  NGX_ERROR: no memory.
+ */
 
 ngx_int_t
-ngx_http_corral_relay_limit_create(ngx_http_corral_pair_t *p, ngx_log_t *log)
+ngx_http_corral_relay_limit_create(ngx_http_corral_pair_t *p, time_t expires,
+    ngx_log_t *log)
 {
     ngx_uint_t                 i;
     ngx_http_corral_terms_t   *terms;
@@ -46,7 +53,7 @@ ngx_http_corral_relay_limit_create(ngx_http_corral_pair_t *p, ngx_log_t *log)
 
     terms = &p->shared->terms;
 
-    if (terms->max_lifetime == 0 && terms->message_rate == 0
+    if (terms->max_lifetime == 0 && terms->message_rate == 0 && expires == 0
         && terms->byte_rate[0] == 0 && terms->byte_rate[1] == 0)
     {
         return NGX_OK;
@@ -57,6 +64,7 @@ ngx_http_corral_relay_limit_create(ngx_http_corral_pair_t *p, ngx_log_t *log)
         return NGX_ERROR;
     }
 
+    l->expires = expires;
     l->opened = ngx_http_corral_relay_now();
     l->early_end = ngx_random()
                    % (terms->max_lifetime / NGX_HTTP_CORRAL_RELAY_JITTER + 1);
@@ -235,7 +243,9 @@ ngx_http_corral_relay_limit_left(ngx_http_corral_pair_t *p)
     uint32_t    left, wait;
     ngx_uint_t  i;
 
-    left = ngx_http_corral_relay_limit_age(p);
+    left = ngx_http_corral_relay_limit_token(p);
+    wait = ngx_http_corral_relay_limit_age(p);
+    left = ngx_min(left, wait);
 
     for (i = 0; i < 2; i++) {
 
@@ -286,6 +296,63 @@ ngx_http_corral_relay_limit_age(ngx_http_corral_pair_t *p)
 }
 
 
+/* ms until its token has ended, by the clock on the wall */
+
+static uint32_t
+ngx_http_corral_relay_limit_token(ngx_http_corral_pair_t *p)
+{
+    time_t  left;
+
+    if (p->limits->expires == 0 || p->own || p->lingering) {
+        return NGX_HTTP_CORRAL_RELAY_NEVER;
+    }
+
+    left = p->limits->expires + NGX_HTTP_CORRAL_LEEWAY - ngx_time();
+
+    /* the wheel looks again after its longest time, whatever this says */
+
+    return left <= 0 ? 0 : (uint32_t) ngx_min(left, 3600) * 1000;
+}
+
+
+static void
+ngx_http_corral_relay_limit_expire(ngx_http_corral_pair_t *p)
+{
+    static ngx_str_t  reason = ngx_string("token expired");
+
+    ngx_log_error(NGX_LOG_INFO,
+                  p->sides[NGX_HTTP_CORRAL_CLIENT].connection->log, 0,
+                  "the token of a WebSocket has expired");
+
+    ngx_http_corral_relay_count_close(p, closes_expired);
+    ngx_http_corral_relay_shut(p, 4401, 1001, &reason);
+}
+
+
+/*
+ * Its token ends at another time, 0: never.  NGX_ERROR: no memory; then it is
+ * as it was.
+ */
+
+ngx_int_t
+ngx_http_corral_relay_limit_renew(ngx_http_corral_pair_t *p, time_t expires)
+{
+    if (p->limits == NULL
+        && ngx_http_corral_relay_limit_create(p, expires, ngx_cycle->log)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    p->limits->expires = expires;
+
+    ngx_http_corral_relay_list_use(p);
+    ngx_http_corral_relay_time_arm(p);
+
+    return NGX_OK;
+}
+
+
 /* Reads on where that may be, and ends a pair that has lived long enough. */
 
 void
@@ -306,7 +373,10 @@ ngx_http_corral_relay_limit_due(ngx_http_corral_pair_t *p)
         }
     }
 
-    if (ngx_http_corral_relay_limit_age(p) == 0) {
+    if (ngx_http_corral_relay_limit_token(p) == 0) {
+        ngx_http_corral_relay_limit_expire(p);
+
+    } else if (ngx_http_corral_relay_limit_age(p) == 0) {
         ngx_log_error(NGX_LOG_INFO,
                       p->sides[NGX_HTTP_CORRAL_CLIENT].connection->log, 0,
                       "WebSocket has lived for its max_lifetime, %i ms, less "

@@ -380,6 +380,7 @@ ngx_http_corral_relay_list_view(ngx_http_corral_pair_t *p,
     view->connected_at = ngx_http_corral_record_opened(p->record);
     view->last_activity = ngx_time()
                           - (time_t) ((ngx_current_msec - p->last) / 1000);
+    view->expires = p->limits ? p->limits->expires : 0;
     view->messages_in = client->messages;
     view->messages_out = agent->messages;
     view->bytes_in = client->bytes;
@@ -444,6 +445,33 @@ ngx_http_corral_relay_close(ngx_http_corral_filter_t *filter, ngx_uint_t code,
     if (--order->open == 0) {
         done(data, order->matched, order->closed, order->sent);
         ngx_free(order);
+    }
+}
+
+
+ngx_uint_t
+ngx_http_corral_relay_renew(ngx_http_corral_filter_t *filter, time_t expires)
+{
+    ngx_uint_t                      n, matched;
+    ngx_http_corral_pair_t         *p;
+    ngx_http_corral_relay_chunk_t  *chunk;
+
+    chunk = ngx_http_corral_relay_chunks;
+    n = 0;
+    matched = 0;
+
+    for ( ;; ) {
+        p = ngx_http_corral_relay_list_next(&chunk, &n);
+
+        if (p == NULL) {
+            return matched;
+        }
+
+        if (!p->own && ngx_http_corral_relay_list_matches(p, filter)
+            && ngx_http_corral_relay_limit_renew(p, expires) == NGX_OK)
+        {
+            matched++;
+        }
     }
 }
 

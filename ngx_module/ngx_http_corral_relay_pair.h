@@ -49,6 +49,7 @@ typedef struct {
  */
 
 typedef struct {
+    time_t                       expires;      /* its token, 0: never */
     corral_bucket_t              messages;     /* of the client */
     corral_bucket_t              bytes[2];     /* of each side */
     uint32_t                     opened;       /* ms */
@@ -270,7 +271,9 @@ void ngx_http_corral_relay_time_arm(ngx_http_corral_pair_t *p);
 /* ngx_http_corral_relay_limit.c: how much and how long */
 
 ngx_int_t ngx_http_corral_relay_limit_create(ngx_http_corral_pair_t *p,
-    ngx_log_t *log);
+    time_t expires, ngx_log_t *log);
+ngx_int_t ngx_http_corral_relay_limit_renew(ngx_http_corral_pair_t *p,
+    time_t expires);
 ngx_uint_t ngx_http_corral_relay_limit_metered(ngx_http_corral_pair_t *p,
     ngx_uint_t i);
 int ngx_http_corral_relay_limit_scan(ngx_http_corral_pair_t *p, ngx_uint_t i,

@@ -136,7 +136,7 @@ ngx_http_corral_relay_prepare(ngx_http_corral_pair_t *p,
         client->early = 1;
     }
 
-    if (ngx_http_corral_relay_limit_create(p, log) != NGX_OK) {
+    if (ngx_http_corral_relay_limit_create(p, ctx->expires, log) != NGX_OK) {
         goto failed;
     }
 

@@ -67,6 +67,7 @@ typedef struct {
     X(closes_lifetime, "WebSockets closed for their age")                     \
     X(closes_forced,  "WebSockets closed by request")                         \
     X(closes_drained, "WebSockets closed by a drain")                         \
+    X(closes_expired, "WebSockets closed as their token expired")             \
     X(closes_dead,    "sides of WebSockets that did not answer a ping")       \
     X(delays,         "times a side was not read for its rate")
 

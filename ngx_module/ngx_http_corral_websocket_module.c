@@ -35,6 +35,8 @@ typedef struct {
 
 
 static ngx_int_t ngx_http_corral_websocket_refuse(ngx_http_request_t *r);
+static ngx_int_t ngx_http_corral_websocket_expires(ngx_http_request_t *r,
+    ngx_http_complex_value_t *cv);
 static ngx_int_t ngx_http_corral_websocket_version(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_corral_websocket_key_ok(ngx_str_t *key);
 
@@ -220,6 +222,15 @@ static ngx_command_t  ngx_http_corral_websocket_commands[] = {
       offsetof(ngx_http_corral_websocket_loc_conf_t, byte_rate_out),
       &ngx_http_corral_websocket_rate_post },
 
+    /* corral_expires value; a unix time, empty: never */
+
+    { ngx_string("corral_expires"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_set_complex_value_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_corral_websocket_loc_conf_t, expires),
+      NULL },
+
     /* corral_tries number; */
 
     { ngx_string("corral_tries"),
@@ -334,7 +345,61 @@ ngx_http_corral_websocket_handler(ngx_http_request_t *r)
         return rc;
     }
 
+    if (wlcf->expires) {
+        rc = ngx_http_corral_websocket_expires(r, wlcf->expires);
+
+        if (rc != NGX_DECLINED) {
+            return rc;
+        }
+    }
+
     r->content_handler = ngx_http_corral_handshake_handler;
+
+    return NGX_DECLINED;
+}
+
+
+/*
+ * Notes when the client's token ends.  A value that is no time is refused: to
+ * take it for "never" would let in what should have ended.
+ */
+
+static ngx_int_t
+ngx_http_corral_websocket_expires(ngx_http_request_t *r,
+    ngx_http_complex_value_t *cv)
+{
+    time_t                  expires;
+    ngx_str_t               value;
+    ngx_http_corral_ctx_t  *ctx;
+
+    ctx = ngx_http_corral_find_ctx(r);
+
+    if (ctx == NULL || ngx_http_complex_value(r, cv, &value) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (value.len == 0) {
+        return NGX_DECLINED;
+    }
+
+    expires = ngx_atotm(value.data, value.len);
+
+    if (expires == NGX_ERROR || expires == 0) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "corral_expires is \"%V\", it must be a unix time",
+                      &value);
+
+        return ngx_http_corral_problem(r, NGX_HTTP_FORBIDDEN, "bad_expiry", 0,
+                                       "The end of the token is not a time.");
+    }
+
+    if (expires + NGX_HTTP_CORRAL_LEEWAY <= ngx_time()) {
+        return ngx_http_corral_problem(r, NGX_HTTP_UNAUTHORIZED,
+                                       "token_expired", 0,
+                                       "The token has expired.");
+    }
+
+    ctx->expires = expires;
 
     return NGX_DECLINED;
 }
@@ -601,6 +666,7 @@ ngx_http_corral_websocket_create_loc_conf(ngx_conf_t *cf)
      * set by ngx_pcalloc():
      *
      *     conf->next_upstream = 0;
+     *     conf->expires = NULL;
      */
 
     conf->upstream = NGX_CONF_UNSET_PTR;
@@ -657,6 +723,10 @@ ngx_http_corral_websocket_merge_loc_conf(ngx_conf_t *cf, void *parent,
     }
 
     ngx_conf_merge_value(conf->tries, prev->tries, 3);
+
+    if (conf->expires == NULL) {
+        conf->expires = prev->expires;
+    }
 
     ngx_conf_merge_bitmask_value(conf->next_upstream, prev->next_upstream,
                                  (NGX_CONF_BITMASK_SET

@@ -11,6 +11,7 @@ use strict;
 
 use Test::More;
 use JSON::PP;
+use POSIX qw/strftime/;
 use Time::HiRes qw/time/;
 
 BEGIN { use FindBin; chdir($FindBin::Bin); }
@@ -26,7 +27,7 @@ my $d = $s->d();
 my $ctl = ($ENV{CORRAL_BUILD} // "$Test::Corral::ROOT/build/"
     . ($ENV{KIND} // 'release')) . '/corral';
 
-$t->plan(55 + 3);
+$t->plan(62 + 3);
 $s->start(3);
 
 ###############################################################################
@@ -105,18 +106,36 @@ $r = close_by({});
 is($d->{http}, 422, 'everything needs all');
 like(encode_json($r), qr/say \\"all\\": true/, 'and that is said');
 
+# a token that ends at another time; the leeway is 30 s, and so is the wait below
+
+my $bound = open_ws('/agents/other/');
+my $id;
+ok(wait_for(sub {
+    ($id) = map { $_->{connection_id} }
+        grep { $_->{client_port} == $bound->socket()->sockport() }
+        @{ $d->api('GET', '/connections?service=other')->{items} // [] };
+}, 5), 'a connection');
+is(renew($id, 3600), 200, 'renewed for an hour');
+ok(wait_for(sub { ($d->api('GET', "/connections?connection_id=$id")
+    ->{items}[0]{expires_at} // '') =~ /^20.*Z$/ }, 3), 'it shows');
+is(renew($id, -5), 422, 'not into the past');
+is(renew('00c0ffee00000001', 60), 404, 'nor what is not there');
+is(renew($id, 1), 200, 'renewed for a second');
+
 # after a reload: an old worker that has been idle
 
 $t->reload();
 ok(wait_for(sub { $t->workers(1) > 0 }, 5), 'old workers stay');
 $start = time();
 wait_for(sub {
-    $_->read_message(0.02) for @ws{qw/a b d/}, $other;      # answers pings
+    $_->read_message(0.02) for @ws{qw/a b d/}, $other, $bound;  # answer pings
     time() - $start > 30
 }, 40);
 cmp_ok(scalar $t->workers(1), '>', 0, 'half a minute later, too');
 is($ws{a}->ask('hello'), 'hello', 'an old worker still echoes');
 is(total('service=echo'), 3, 'its connections are still listed');
+
+is($bound->close_code(), 4401, 'the token has ended there');
 
 my $new = open_ws('/?service=echo&session_id=new');
 
@@ -174,6 +193,13 @@ sub close_by {
     my ($filter, %more) = @_;
     return $d->api('POST', '/connections/actions/close',
         { filter => $filter, %more });
+}
+
+sub renew {
+    my ($id, $seconds) = @_;
+    $d->api('POST', "/connections/$id/actions/renew",
+        { expires_at => strftime('%Y-%m-%dT%H:%M:%SZ', gmtime(time() + $seconds)) });
+    return $d->{http};
 }
 
 sub ctl {

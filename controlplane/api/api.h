@@ -77,6 +77,7 @@ void corrald_drains_close(void);
 void corrald_connections_list(corrald_rest_t *r);
 void corrald_connections_delete(corrald_rest_t *r);
 void corrald_connections_close(corrald_rest_t *r);
+void corrald_connections_renew(corrald_rest_t *r);
 
 
 /* cluster.c */

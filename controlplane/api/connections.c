@@ -46,6 +46,8 @@ static void corrald_connections_send(corrald_connections_close_t *c,
     const char *reason);
 static void corrald_connections_closed(json_t *value, const char *err,
     void *data);
+static void corrald_connections_renewed(json_t *value, const char *err,
+    void *data);
 
 
 void
@@ -197,6 +199,92 @@ corrald_connections_close(corrald_rest_t *r)
     c->dry_run = json_is_true(value);
 
     corrald_connections_send(c, reason);
+}
+
+
+/* Body: expires_at.  Who asks has verified the new token; here nobody can. */
+
+void
+corrald_connections_renew(corrald_rest_t *r)
+{
+    json_t             *filter;
+    int64_t             expires;
+    const char         *name;
+    corrald_check_t     check;
+    corrald_command_t   command;
+
+    if (corrald_rest_body(r, 1) != 0) {
+        return;
+    }
+
+    corrald_check_init(&check);
+
+    name = json_string_value(json_object_get(r->json, "expires_at"));
+    expires = name ? corrald_clock_parse(name) : -1;
+
+    if (expires <= corrald_clock_ms() || json_object_size(r->json) != 1) {
+        (void) corrald_check_error(&check, "/expires_at", "must be a time to "
+                                   "come, as \"2030-01-01T00:00:00Z\", and the "
+                                   "only member");
+        corrald_rest_check(r, &check);
+        corrald_check_free(&check);
+        return;
+    }
+
+    filter = json_pack("{s:s}", "connection_id", r->params[0]);
+
+    if (filter == NULL || corrald_filter_check(&check, filter) != 0) {
+        corrald_rest_problem(r, CORRALD_PROBLEM_CONNECTION_NOT_FOUND,
+                             "Connection not found");
+
+    } else {
+        memset(&command, 0, sizeof(command));
+
+        command.op = "renew";
+        command.filter = filter;
+        command.reason = "";
+        command.expires = expires / 1000;
+
+        corrald_store_command(&command, CORRALD_CONNECTIONS_WAIT,
+                              corrald_connections_renewed, r);
+    }
+
+    json_decref(filter);
+    corrald_check_free(&check);
+}
+
+
+static void
+corrald_connections_renewed(json_t *value, const char *err, void *data)
+{
+    size_t           silent;
+    corrald_rest_t  *r;
+
+    r = data;
+
+    if (value == NULL) {
+        corrald_rest_store_error(r, err);
+        return;
+    }
+
+    silent = json_array_size(json_object_get(value, "missing"))
+             + json_array_size(json_object_get(value, "errors"));
+
+    if (corrald_doc_int(value, "matched")) {
+        corrald_rest_json(r, 200, json_pack("{s:s}", "message",
+                                            "Connection renewed"));
+
+    } else if (silent) {
+        corrald_rest_set(r, "Retry-After", "2");
+        corrald_rest_problem(r, CORRALD_PROBLEM_STORE_TIMEOUT, "%zu of %lld "
+                             "workers did not do it, the others do not have "
+                             "this connection", silent,
+                             (long long) corrald_doc_int(value, "workers"));
+
+    } else {
+        corrald_rest_problem(r, CORRALD_PROBLEM_CONNECTION_NOT_FOUND,
+                             "Connection not found");
+    }
 }
 
 

@@ -126,6 +126,7 @@
     X(Closed, answered, integer, "workers that answered")                     \
     X(Closed, missing, array, "names of workers that did not")                \
     X(Closed, errors, array, "of {worker, detail}: those that refused")       \
+    X(Renewal, expires_at, string, "RFC 3339: the new end of the token")      \
     X(Drain, rate, integer, "connections a second, of all workers together; " \
       "0: at once; default: drain_rate of the service, 100 of a gateway")     \
     X(Drain, deadline, string, "a duration up to 1h, then the rest is "       \

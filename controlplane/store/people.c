@@ -569,14 +569,16 @@ corrald_people_command_looked(void *data)
     corrald_redis_command(corrald_local.main, 0, corrald_people_command_sent,
                           c, "XADD %s MAXLEN ~ %d * id %s op %s filter %s "
                           "code %d reason %s dry_run %d rate %lld "
-                          "total %lld deadline %lld retry_after %lld",
+                          "total %lld deadline %lld retry_after %lld "
+                          "expires %lld",
                           corrald_local_key(key, CORRALD_KEY_COMMANDS),
                           CORRAL_COMMANDS_MAX, c->id, c->op, filter,
                           c->command.code, c->reason, c->command.dry_run,
                           (long long) c->command.rate,
                           (long long) c->command.total,
                           (long long) c->command.deadline,
-                          (long long) c->command.retry_after);
+                          (long long) c->command.retry_after,
+                          (long long) c->command.expires);
     free(filter);
 }
 

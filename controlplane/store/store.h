@@ -278,6 +278,8 @@ typedef struct {
     int64_t         total;           /* of all workers; 0: not known */
     int64_t         deadline;        /* ms */
     int64_t         retry_after;     /* s, at most; 0: not told */
+
+    int64_t         expires;         /* of a renewal: unix time, s */
 } corrald_command_t;
 
 /*

@@ -504,6 +504,7 @@
     X(status,            "active or closing")                                 \
     X(connected_at,      "RFC 3339")                                          \
     X(last_activity,     "RFC 3339, of the last data frame")                  \
+    X(expires_at,        "RFC 3339, end of the client's token, or null")      \
     X(messages_in,       "from the client")                                   \
     X(messages_out,      "to the client")                                     \
     X(bytes_received,    "payload and framing from the client")               \
@@ -512,7 +513,7 @@
 
 #define CORRAL_COMMAND_FIELDS(X)                                              \
     X(id,     "of the command; answers go to its key")                        \
-    X(op,     "close, or drain: close at a pace")                             \
+    X(op,     "close; drain: close at a pace; renew: another expires")        \
     X(filter, "JSON object of filter fields: all must match; {}: every one")  \
     X(code,   "close code: 1000, 1001, 1008, 1011, 1012, 1013, 3000-4999")    \
     X(reason, "at most 123 bytes of UTF-8")                                   \
@@ -520,7 +521,8 @@
     X(rate,   "of drain: connections a second, of all workers together")      \
     X(total,  "of drain: connections of all workers; 0: not known")           \
     X(deadline, "of drain: ms from now, then the rest is closed")             \
-    X(retry_after, "of drain: seconds; each reason tells up to so many")
+    X(retry_after, "of drain: seconds; each reason tells up to so many")      \
+    X(expires, "of renew: unix time of the end of the client's token")
 
 /* By which connections are chosen, listed and closed; each is a string. */
 
@@ -540,7 +542,7 @@
 
 #define CORRAL_ANSWER_FIELDS(X)                                               \
     X(worker,  "who answers")                                                 \
-    X(matched, "connections that the filter matched")                         \
+    X(matched, "connections that the filter matched, or that were renewed")   \
     X(closed,  "connections that were ended")                                 \
     X(sent,    "of these, how many got the close frame")                      \
     X(error,   "why the command was not carried out; absent if it was")

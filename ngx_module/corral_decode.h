@@ -108,6 +108,8 @@ typedef struct {
     corral_str_t    upstream_host;      /* empty: that of the client */
     int64_t         balance;            /* corral_method_e */
     corral_str_t    hash_key;
+    corral_str_t    affinity;
+    int64_t         affinity_ttl;
     int64_t         hash_balance_factor;    /* percent, 0: no bound */
     int64_t         connect_timeout;
     int64_t         handshake_timeout;
@@ -127,6 +129,9 @@ typedef struct {
     int64_t         max_fails;
     int64_t         fail_timeout;
     int64_t         max_sessions;
+    int64_t         max_connections;
+    int64_t         queue_size;
+    int64_t         queue_timeout;
     int64_t         drain_timeout;
 } corral_service_t;
 

@@ -99,6 +99,8 @@ static const corral_decode_member_t  corral_decode_service_members[] = {
     corral_decode_member(service, balance),
     corral_decode_member(service, hash_key),
     corral_decode_member(service, hash_balance_factor),
+    corral_decode_member(service, affinity),
+    corral_decode_member(service, affinity_ttl),
     corral_decode_member(service, connect_timeout),
     corral_decode_member(service, handshake_timeout),
     corral_decode_member(service, idle_timeout),
@@ -117,6 +119,9 @@ static const corral_decode_member_t  corral_decode_service_members[] = {
     corral_decode_member(service, max_fails),
     corral_decode_member(service, fail_timeout),
     corral_decode_member(service, max_sessions),
+    corral_decode_member(service, max_connections),
+    corral_decode_member(service, queue_size),
+    corral_decode_member(service, queue_timeout),
     corral_decode_member(service, drain_timeout)
 };
 

@@ -352,6 +352,21 @@ ngx_http_corral_registry_put_service(ngx_str_t *json, ngx_uint_t line)
         return ngx_http_corral_registry_refuse(line, err);
     }
 
+    key.len = doc->affinity.len;
+    key.data = (u_char *) doc->affinity.data;
+
+    if (ngx_strcmp(key.data, "none") != 0
+        && ngx_strcmp(key.data, "cookie") != 0
+        && !ngx_http_corral_registry_hash_key(&key))
+    {
+        ngx_snprintf((u_char *) err, sizeof(err),
+                     "service \"%s\": \"affinity\" is \"%s\", it must be "
+                     "none, cookie, client_ip, session, header.NAME, "
+                     "query.NAME or cookie.NAME%Z", doc->name.data, key.data);
+        ngx_destroy_pool(pool);
+        return ngx_http_corral_registry_refuse(line, err);
+    }
+
     id.len = doc->service_id.len;
     id.data = (u_char *) doc->service_id.data;
 
@@ -777,7 +792,18 @@ ngx_http_corral_registry_commit(ngx_str_t *epoch, uint64_t revision,
     reg->info.revision = revision;
     reg->info.changed = ngx_current_msec;
 
+    if (reg->swapped) {
+        reg->swapped();
+    }
+
     return NGX_OK;
+}
+
+
+void
+ngx_http_corral_registry_on_swap(void (*handler)(void))
+{
+    ngx_http_corral_reg.swapped = handler;
 }
 
 

@@ -49,7 +49,7 @@ ngx_http_corral_relay_limit_create(ngx_http_corral_pair_t *p, time_t expires,
 {
     ngx_uint_t                 i;
     ngx_http_corral_terms_t   *terms;
-    ngx_http_corral_limits_t  *l;
+    ngx_http_corral_paced_t   *l;
 
     terms = &p->shared->terms;
 
@@ -59,7 +59,7 @@ ngx_http_corral_relay_limit_create(ngx_http_corral_pair_t *p, time_t expires,
         return NGX_OK;
     }
 
-    l = ngx_calloc(sizeof(ngx_http_corral_limits_t), log);
+    l = ngx_calloc(sizeof(ngx_http_corral_paced_t), log);
     if (l == NULL) {
         return NGX_ERROR;
     }
@@ -127,7 +127,7 @@ ngx_http_corral_relay_limit_scan(ngx_http_corral_pair_t *p, ngx_uint_t i,
     corral_frame_t             before;
     ngx_http_corral_side_t    *s;
     ngx_http_corral_terms_t   *terms;
-    ngx_http_corral_limits_t  *l;
+    ngx_http_corral_paced_t   *l;
 
     s = &p->sides[i];
     l = p->limits;
@@ -181,7 +181,7 @@ ngx_http_corral_relay_limit_wait(ngx_http_corral_pair_t *p, ngx_uint_t i)
 {
     uint32_t                   wait, message;
     ngx_http_corral_terms_t   *terms;
-    ngx_http_corral_limits_t  *l;
+    ngx_http_corral_paced_t   *l;
 
     l = p->limits;
     terms = &p->shared->terms;

@@ -56,7 +56,7 @@ typedef struct {
     uint32_t                     early_end;    /* ms before max_lifetime */
 
     unsigned                     noticed:1;    /* that it was delayed */
-} ngx_http_corral_limits_t;
+} ngx_http_corral_paced_t;
 
 
 /*
@@ -151,7 +151,7 @@ struct ngx_http_corral_pair_s {
     ngx_http_corral_record_t    *record;
     ngx_http_corral_shared_t    *shared;
     ngx_http_corral_closing_t   *closing;
-    ngx_http_corral_limits_t    *limits;       /* NULL: none */
+    ngx_http_corral_paced_t     *limits;       /* NULL: none */
     ngx_http_corral_hold_t       hold;
     uint32_t                     number;       /* of the connection id; 0: the
                                                   pair is free */

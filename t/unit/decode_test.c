@@ -373,7 +373,7 @@ sizes(void)
     }
 
     arena_limit = 256;
-    is_int(failed, 7, "no memory at any of its 7 allocations");
+    is_int(failed, 8, "no memory at any of its 8 allocations");
     arena_reset();
 
     is_int(corral_decode_service("{", 1, &s, arena_alloc, NULL, NULL, 0), -1,
@@ -397,6 +397,7 @@ printing(void)
            ",\"tags\":[\"a\\\"b\",\"\\\\\"],\"desired\":\"stopped\","
            "\"protocol\":\"http\",\"upstream_host\":\"\",\"balance\":"
            "\"default\",\"hash_key\":\"\",\"hash_balance_factor\":0,"
+           "\"affinity\":\"none\",\"affinity_ttl\":\"1h\","
            "\"connect_timeout\":null,"
            "\"handshake_timeout\":null,\"idle_timeout\":\"1m30s\","
            "\"ping_interval\":null,\"ping_timeout\":null,\"close_timeout\":null"
@@ -405,7 +406,9 @@ printing(void)
            "\"message_burst\":null,\"message_rate_action\":\"close\","
            "\"byte_rate\":null,\"byte_rate_out\":null,"
            "\"tries\":2,\"max_fails\":3,"
-           "\"fail_timeout\":\"10s\",\"max_sessions\":0,\"drain_timeout\":"
+           "\"fail_timeout\":\"10s\",\"max_sessions\":0,"
+           "\"max_connections\":0,\"queue_size\":0,"
+           "\"queue_timeout\":\"30s\",\"drain_timeout\":"
            "\"30s\"}\n", "the line of a service");
     is_int((int64_t) n, (int64_t) strlen(text), "its length");
     is_int(service(text, &s), 0, "is read back");

@@ -75,7 +75,17 @@ typedef struct {
     X(bytes_in,       "WebSocket bytes from clients, framing included")       \
     X(bytes_out,      "WebSocket bytes to clients, framing included")         \
     X(closes_normal,  "WebSockets that ended with close code 1000 or 1001")   \
-    X(closes_other,   "WebSockets that ended in any other way")
+    X(closes_other,   "WebSockets that ended in any other way")               \
+    X(closes_protocol, "WebSockets closed for a frame that is broken")        \
+    X(closes_size,    "WebSockets closed for a message that is too big")      \
+    X(closes_rate,    "WebSockets closed for too many messages")              \
+    X(closes_idle,    "WebSockets closed for want of messages")               \
+    X(closes_lifetime, "WebSockets closed for their age")                     \
+    X(closes_forced,  "WebSockets closed by request")                         \
+    X(closes_drained, "WebSockets closed by a drain")                         \
+    X(closes_expired, "WebSockets closed as their token expired")             \
+    X(closes_dead,    "sides of WebSockets that did not answer a ping")       \
+    X(delays,         "times a side was not read for its rate")
 
 #define ngx_http_corral_total_field(field, text)  uint64_t  field;
 

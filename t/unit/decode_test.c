@@ -279,7 +279,7 @@ static void
 refusals(void)
 {
     size_t            k;
-    char              json[4096];
+    char              json[1024];
     corral_service_t  s;
 
     for (k = 0; k < sizeof(service_cases) / sizeof(service_cases[0]); k++) {
@@ -387,7 +387,7 @@ printing(void)
 {
     int                same;
     size_t             n, k;
-    char               text[4096], again[1024];
+    char               text[4096], again[4096];
     corral_service_t   s;
     corral_instance_t  i;
 

@@ -109,7 +109,23 @@ static const corral_decode_member_t  corral_decode_service_members[] = {
     corral_decode_member(service, max_fails),
     corral_decode_member(service, fail_timeout),
     corral_decode_member(service, max_sessions),
-    corral_decode_member(service, drain_timeout)
+    corral_decode_member(service, drain_timeout),
+    corral_decode_member(service, failover),
+    corral_decode_member(service, hold_time),
+    corral_decode_member(service, hold_size),
+    corral_decode_member(service, journal_size),
+    corral_decode_member(service, answer),
+    corral_decode_member(service, answer_id),
+    corral_decode_member(service, answer_reply_id),
+    corral_decode_member(service, answer_name),
+    corral_decode_member(service, answer_requests),
+    corral_decode_member(service, answer_streams),
+    corral_decode_member(service, answer_finals),
+    corral_decode_member(service, answer_final),
+    corral_decode_member(service, preamble_messages),
+    corral_decode_member(service, preamble_names),
+    corral_decode_member(service, replay_started),
+    corral_decode_member(service, reset)
 };
 
 

@@ -107,6 +107,11 @@ defaults(void)
     is_int(s.fail_timeout, 10000, "fail_timeout");
     is_int(s.max_sessions, 0, "max_sessions");
     is_int(s.drain_timeout, 30000, "drain_timeout");
+    is_int(s.failover, CORRAL_FAILOVER_CLOSE, "failover");
+    is_int(s.hold_time, 10000, "hold_time");
+    is_int(s.hold_size, 65536, "hold_size");
+    is_int(s.answer, CORRAL_ANSWER_MODE_NONE, "answer");
+    is_str(s.reset.data, "", "reset");
 
     is_int(instance("{" INSTANCE "}", &i), 0, "the least an instance needs");
     is_str(i.instance_id.data, "echo.x7", "instance_id");
@@ -369,7 +374,7 @@ sizes(void)
     }
 
     arena_limit = 256;
-    is_int(failed, 7, "no memory at any of its 7 allocations");
+    is_int(failed, 12, "no memory at any of its 12 allocations");
     arena_reset();
 
     is_int(corral_decode_service("{", 1, &s, arena_alloc, NULL, NULL, 0), -1,
@@ -382,7 +387,7 @@ printing(void)
 {
     int                same;
     size_t             n, k;
-    char               text[1024], again[1024];
+    char               text[2048], again[2048];
     corral_service_t   s;
     corral_instance_t  i;
 
@@ -397,7 +402,13 @@ printing(void)
            "\"ping_interval\":null,\"ping_timeout\":null,\"close_timeout\":null"
            ",\"max_message_size\":null,\"tries\":2,\"max_fails\":3,"
            "\"fail_timeout\":\"10s\",\"max_sessions\":0,\"drain_timeout\":"
-           "\"30s\"}\n", "the line of a service");
+           "\"30s\",\"failover\":\"close\",\"hold_time\":\"10s\","
+           "\"hold_size\":65536,\"journal_size\":65536,\"answer\":\"none\","
+           "\"answer_id\":\"\",\"answer_reply_id\":\"\",\"answer_name\":\"\","
+           "\"answer_requests\":[],\"answer_streams\":[],\"answer_finals\":[],"
+           "\"answer_final\":\"\",\"preamble_messages\":0,"
+           "\"preamble_names\":[],\"replay_started\":false,\"reset\":\"\"}\n",
+           "the line of a service");
     is_int((int64_t) n, (int64_t) strlen(text), "its length");
     is_int(service(text, &s), 0, "is read back");
     corral_decode_print_service(&s, again, sizeof(again));

@@ -1,7 +1,7 @@
 
 /*
  * bench-agent: a WebSocket echo agent for benchmarks, and for tests of what
- * agents do wrong (see --help).
+ * agents do wrong (see --help).  With --rpc it speaks JSON-RPC: bench_rpc.c.
  *
  * Compile:  cc -std=gnu11 -O2 -Wall -Wextra -Werror -pthread \
  *              -o bench-agent deploy/agents/bench/bench[-_]*.c
@@ -219,7 +219,11 @@ bench_usage(FILE *out)
         "  --no-close-frame       end --send-and-close without a Close frame\n"
         "  --reject-percent N     answer N of 100 handshakes with 503\n"
         "  --die-after N          echo N messages in all, then die by SIGKILL\n"
-        "                         when the next one begins\n", out);
+        "                         when the next one begins\n"
+        "  --rpc                  JSON-RPC: echo, the result is params; work,\n"
+        "                         {\"ms\": N, \"parts\": N}, an answer after\n"
+        "                         so long, in so many parts; die, SIGKILL\n",
+        out);
 }
 
 
@@ -238,6 +242,7 @@ bench_parse(int argc, char **argv)
         { "no-close-frame", no_argument,       NULL, 'n' },
         { "reject-percent", required_argument, NULL, 'p' },
         { "die-after",      required_argument, NULL, 'd' },
+        { "rpc",            no_argument,       NULL, 'j' },
         { "help",           no_argument,       NULL, 'h' },
         { NULL,             0,                 NULL, 0 }
     };
@@ -299,6 +304,10 @@ bench_parse(int argc, char **argv)
         case 'd':
             bench.die_after = bench_number(name, optarg, 0, 1ULL << 60);
             bench.die_set = 1;
+            break;
+
+        case 'j':
+            bench.rpc = 1;
             break;
 
         default:

@@ -265,13 +265,14 @@ corral_journal_remove(corral_journal_t *j, corral_journal_entry_t **link)
 
 
 /*
- * The agent is lost.  started: requests whose answer has begun may be sent
- * again.  After CORRAL_JOURNAL_REPLAY all that is due is to be sent again, see
- * corral_journal_next(); after another verdict the connection must be closed.
+ * The agent is lost.  died: not because it wanted to leave.  started: requests
+ * whose answer has begun may be sent again.  After CORRAL_JOURNAL_REPLAY all
+ * that is due is to be sent again, see corral_journal_next(); after another
+ * verdict the connection must be closed.
  */
 
 corral_journal_verdict_e
-corral_journal_lose(corral_journal_t *j, unsigned started)
+corral_journal_lose(corral_journal_t *j, unsigned died, unsigned started)
 {
     unsigned                 suspect, begun, lost;
     corral_journal_entry_t  *e;
@@ -282,7 +283,7 @@ corral_journal_lose(corral_journal_t *j, unsigned started)
 
     for (e = j->first; e; e = e->next) {
 
-        if (e->open && e->sent && ++e->deaths > 1) {
+        if (died && e->open && e->sent && ++e->deaths > 1) {
             suspect = 1;
         }
 

@@ -87,7 +87,7 @@ int corral_journal_answer(corral_journal_t *j, const corral_answer_t *answer);
 void corral_journal_seen(corral_journal_t *j, uint32_t seq);
 
 corral_journal_verdict_e corral_journal_lose(corral_journal_t *j,
-    unsigned started);
+    unsigned died, unsigned started);
 corral_journal_entry_t *corral_journal_suspect(
     const corral_journal_t *j, const corral_journal_entry_t *after);
 corral_journal_entry_t *corral_journal_next(corral_journal_t *j);

@@ -30,6 +30,7 @@
 #include "ngx_http_corral.h"
 #include "ngx_http_corral_relay.h"
 #include "ngx_http_corral_relay_pair.h"
+#include "ngx_http_corral_relay_resume.h"
 #include "ngx_http_corral_websocket.h"
 
 #include <sys/random.h>
@@ -44,8 +45,6 @@
 
 static ngx_inline void ngx_http_corral_relay_event(ngx_http_corral_pair_t *p,
     ngx_event_t *ev);
-static void ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p,
-    ngx_uint_t i);
 static ngx_uint_t ngx_http_corral_relay_early(ngx_http_corral_pair_t *p,
     ngx_uint_t i);
 static ngx_inline void ngx_http_corral_relay_take(ngx_http_corral_pair_t *p,
@@ -61,10 +60,6 @@ static ngx_inline void ngx_http_corral_relay_count_in(ngx_http_corral_pair_t *p,
     ngx_uint_t i, size_t bytes, size_t messages, ngx_uint_t data);
 static ngx_inline void ngx_http_corral_relay_pass(ngx_http_corral_pair_t *p,
     ngx_uint_t i, u_char *pos, size_t n);
-static ngx_int_t ngx_http_corral_relay_wait(ngx_http_corral_side_t *s,
-    u_char *pos, size_t n);
-static void ngx_http_corral_relay_flush(ngx_http_corral_pair_t *p,
-    ngx_uint_t i);
 
 
 u_char           ngx_http_corral_relay_nonce[8];
@@ -175,7 +170,7 @@ ngx_http_corral_relay_event(ngx_http_corral_pair_t *p, ngx_event_t *ev)
 
 /* from side i to the other one, as much as that one takes */
 
-static void
+void
 ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p, ngx_uint_t i)
 {
     u_char                  *buf;
@@ -193,7 +188,10 @@ ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p, ngx_uint_t i)
         return;
     }
 
-    for (turn = 0; rev->ready && !a->eof && !(b->tail && !b->told); turn++) {
+    for (turn = 0;
+         rev->ready && !(a->eof | a->paused) && !(b->tail && !b->told);
+         turn++)
+    {
 
         if (turn == NGX_HTTP_CORRAL_RELAY_TURNS) {
             ngx_post_event(rev, &ngx_posted_next_events);
@@ -232,8 +230,8 @@ ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p, ngx_uint_t i)
 
 
 /*
- * The bytes that came before the pair was made.  0: they are still here, since
- * nothing can be sent.
+ * The bytes that came before the pair was made, or while this side was paused.
+ * 0: they are still here, since nothing can be sent.
  */
 
 static ngx_uint_t
@@ -242,15 +240,20 @@ ngx_http_corral_relay_early(ngx_http_corral_pair_t *p, ngx_uint_t i)
     ngx_http_corral_side_t   *a;
     ngx_http_corral_bytes_t  *b;
 
-    if (p->sides[!i].tail) {
+    a = &p->sides[i];
+
+    if (a->paused || p->sides[!i].tail) {
         return 0;
     }
 
-    a = &p->sides[i];
     b = a->rest;
 
     a->rest = NULL;
     a->early = 0;
+
+    if (b == NULL) {
+        return 1;
+    }
 
     ngx_http_corral_relay_take(p, i, b->data, b->last);
 
@@ -270,7 +273,12 @@ ngx_http_corral_relay_take(ngx_http_corral_pair_t *p, ngx_uint_t i,
 
     a = &p->sides[i];
 
-    if (a->deaf) {
+    if (a->deaf | a->whole) {
+
+        if (!a->deaf) {
+            ngx_http_corral_relay_hold_take(p, i, pos, n);
+        }
+
         return;
     }
 
@@ -404,13 +412,28 @@ static u_char *
 ngx_http_corral_relay_control(ngx_http_corral_pair_t *p, ngx_uint_t i,
     u_char *start, u_char *pos, corral_frame_result_t *res)
 {
-    size_t                   len;
-    ngx_http_corral_side_t  *a;
+    size_t  len;
 
-    a = &p->sides[i];
+    if (!ngx_http_corral_relay_see(p, i, res)) {
+        return start;
+    }
 
+    len = res->good - res->start;
+
+    ngx_memmove(start + len, start, pos + res->start - start);
+
+    return start + len;
+}
+
+
+/* a control frame of side i has come; 1: it is not for the other side */
+
+ngx_uint_t
+ngx_http_corral_relay_see(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    corral_frame_result_t *res)
+{
     if (res->opcode == CORRAL_FRAME_CLOSE) {
-        a->said = 1;
+        p->sides[i].said = 1;
         p->ending = 1;
 
         if (p->close_code == 0) {
@@ -422,22 +445,13 @@ ngx_http_corral_relay_control(ngx_http_corral_pair_t *p, ngx_uint_t i,
                                              p->shared->terms.close_timeout);
         }
 
-        return start;
+        return 0;
     }
 
-    if (res->opcode == CORRAL_FRAME_PONG
-        && res->len == sizeof(ngx_http_corral_relay_nonce)
-        && ngx_memcmp(res->payload, ngx_http_corral_relay_nonce, res->len)
-           == 0)
-    {
-        len = res->good - res->start;
-
-        ngx_memmove(start + len, start, pos + res->start - start);
-
-        return start + len;
-    }
-
-    return start;
+    return res->opcode == CORRAL_FRAME_PONG
+           && res->len == sizeof(ngx_http_corral_relay_nonce)
+           && ngx_memcmp(res->payload, ngx_http_corral_relay_nonce, res->len)
+              == 0;
 }
 
 
@@ -473,6 +487,16 @@ ngx_http_corral_relay_count_in(ngx_http_corral_pair_t *p, ngx_uint_t i,
             ngx_http_corral_relay_list_use(p);
         }
     }
+}
+
+
+/* bytes of side i went the other way, around ngx_http_corral_relay_take() */
+
+void
+ngx_http_corral_relay_passed(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    size_t bytes, size_t messages, ngx_uint_t data)
+{
+    ngx_http_corral_relay_count_in(p, i, bytes, messages, data);
 }
 
 
@@ -542,28 +566,36 @@ ngx_http_corral_relay_put(ngx_http_corral_pair_t *p, ngx_uint_t i, u_char *pos,
         }
     }
 
-    if (ngx_http_corral_relay_wait(s, pos, n) != NGX_OK) {
+    if (ngx_http_corral_relay_wait(p, i, pos, n) != NGX_OK) {
         p->reset = 1;
         p->ended = 1;
     }
 }
 
 
-static ngx_int_t
-ngx_http_corral_relay_wait(ngx_http_corral_side_t *s, u_char *pos, size_t n)
+/* n bytes more for side i, which takes nothing now; NGX_OK or NGX_ERROR */
+
+ngx_int_t
+ngx_http_corral_relay_wait(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    u_char *pos, size_t n)
 {
     size_t                    left;
+    ngx_log_t                *log;
+    ngx_http_corral_side_t   *s;
     ngx_http_corral_bytes_t  *t;
 
+    s = &p->sides[i];
     t = s->tail;
+    log = p->sides[NGX_HTTP_CORRAL_CLIENT].connection->log;
 
     if (t == NULL) {
-        s->tail = ngx_http_corral_relay_bytes(pos, n, n, s->connection->log);
+        s->tail = ngx_http_corral_relay_bytes(pos, n, n, log);
         if (s->tail == NULL) {
             return NGX_ERROR;
         }
 
-        return ngx_handle_write_event(s->connection->write, 0);
+        return s->connection ? ngx_handle_write_event(s->connection->write, 0)
+                             : NGX_OK;
     }
 
     /* only small frames of our own, and what followed them in one buffer */
@@ -572,7 +604,7 @@ ngx_http_corral_relay_wait(ngx_http_corral_side_t *s, u_char *pos, size_t n)
         left = t->last - t->pos;
 
         t = ngx_http_corral_relay_bytes(t->data + t->pos, left, left + n + 256,
-                                        s->connection->log);
+                                        log);
         if (t == NULL) {
             return NGX_ERROR;
         }
@@ -588,7 +620,9 @@ ngx_http_corral_relay_wait(ngx_http_corral_side_t *s, u_char *pos, size_t n)
 }
 
 
-static void
+/* sends the tail of side i, as much of it as it takes */
+
+void
 ngx_http_corral_relay_flush(ngx_http_corral_pair_t *p, ngx_uint_t i)
 {
     ssize_t                   n;

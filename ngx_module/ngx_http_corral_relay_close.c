@@ -10,6 +10,7 @@
 #include "ngx_http_corral.h"
 #include "ngx_http_corral_relay.h"
 #include "ngx_http_corral_relay_pair.h"
+#include "ngx_http_corral_relay_resume.h"
 
 
 static void ngx_http_corral_relay_owe(ngx_http_corral_pair_t *p, ngx_uint_t i,
@@ -38,6 +39,16 @@ ngx_http_corral_relay_ended(ngx_http_corral_pair_t *p, ngx_uint_t i,
 
     if (a->eof) {
         return;
+    }
+
+    if (i == NGX_HTTP_CORRAL_AGENT
+        && p->resume && ngx_http_corral_relay_move_lost(p, lost) == NGX_OK)
+    {
+        return;
+    }
+
+    if (i == NGX_HTTP_CORRAL_CLIENT && p->resume) {
+        ngx_http_corral_relay_move_cancel(p);
     }
 
     p->ending = 1;
@@ -99,6 +110,16 @@ ngx_http_corral_relay_mute(ngx_http_corral_pair_t *p, ngx_uint_t i)
     ngx_http_corral_side_t  *s;
 
     s = &p->sides[i];
+
+    if (i == NGX_HTTP_CORRAL_AGENT
+        && p->resume && ngx_http_corral_relay_move_mute(p) == NGX_OK)
+    {
+        return;
+    }
+
+    if (i == NGX_HTTP_CORRAL_CLIENT && p->resume) {
+        ngx_http_corral_relay_move_cancel(p);
+    }
 
     p->ending = 1;
 
@@ -168,6 +189,10 @@ ngx_http_corral_relay_shut(ngx_http_corral_pair_t *p, ngx_uint_t client,
     ngx_http_corral_closing_t  *closing;
 
     p->ending = 1;
+
+    if (p->resume) {
+        ngx_http_corral_relay_move_cancel(p);
+    }
 
     if (!p->own) {
         p->own = 1;
@@ -297,7 +322,9 @@ ngx_http_corral_relay_boundary(ngx_http_corral_pair_t *p, ngx_uint_t i)
 
     from = &p->sides[!i];
 
-    if (corral_frame_boundary(&from->frame)) {
+    if (corral_frame_boundary(&from->frame)
+        || ngx_http_corral_relay_hold_boundary(p, !i))
+    {
         from->frame.flags &= ~CORRAL_FRAME_PIECES;
         return 1;
     }
@@ -317,6 +344,10 @@ ngx_http_corral_relay_settle(ngx_http_corral_pair_t *p)
 {
     ngx_uint_t               i, over, done;
     ngx_http_corral_side_t  *s, *from;
+
+    if (p->moving && !p->ended) {
+        return;                             /* nothing has ended yet */
+    }
 
     over = 0;
     done = 0;

@@ -39,10 +39,12 @@ typedef struct {
 
 /*
  * What connections of one service and location have in common: interned by
- * content, freed with the last pair.
+ * content, freed with the last pair.  Behind the names stand, if the service
+ * replays, its rules and its reset message.
  */
 
 typedef struct ngx_http_corral_shared_s  ngx_http_corral_shared_t;
+typedef struct ngx_http_corral_resume_s  ngx_http_corral_resume_t;
 
 struct ngx_http_corral_shared_s {
     ngx_http_corral_shared_t    *next;
@@ -56,6 +58,8 @@ struct ngx_http_corral_shared_s {
     void                       **loc_conf;
     uint16_t                     id_len;
     uint16_t                     name_len;
+    uint16_t                     rules;        /* where they stand, 0: none */
+    uint16_t                     reset_len;
     u_char                       names[];      /* service_id, service_name */
 };
 
@@ -116,7 +120,10 @@ typedef struct {
     unsigned                     owe_close:1;
     unsigned                     owe_ping:1;
     unsigned                     waiting:1;    /* for an answer to our ping */
-    unsigned                     early:1;      /* rest is not scanned yet */
+    unsigned                     early:1;      /* rest is not scanned yet, or
+                                                  paused is set */
+    unsigned                     paused:1;     /* it is not read for a while */
+    unsigned                     whole:1;      /* goes message by message */
 } ngx_http_corral_side_t;
 
 
@@ -128,6 +135,8 @@ struct ngx_http_corral_pair_s {
     ngx_http_corral_record_t    *record;
     ngx_http_corral_shared_t    *shared;
     ngx_http_corral_closing_t   *closing;
+    ngx_http_corral_resume_t    *resume;       /* NULL: never with another
+                                                  instance */
     ngx_http_corral_hold_t       hold;
     uint32_t                     number;       /* of the connection id; 0: the
                                                   pair is free */
@@ -143,6 +152,7 @@ struct ngx_http_corral_pair_s {
     unsigned                     hurry:1;
     unsigned                     reset:1;      /* end it with a RST */
     unsigned                     lost:1;       /* the agent failed */
+    unsigned                     moving:1;     /* it has no agent now */
     unsigned                     ended:1;
     unsigned                     changed:1;    /* queued in used */
     unsigned                     published:1;  /* the list has shown it */
@@ -161,6 +171,14 @@ struct ngx_http_corral_pair_s {
 
 void ngx_http_corral_relay_handler(ngx_event_t *ev);
 void ngx_http_corral_relay_kept_handler(ngx_event_t *ev);
+void ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p, ngx_uint_t i);
+ngx_uint_t ngx_http_corral_relay_see(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    corral_frame_result_t *res);
+void ngx_http_corral_relay_passed(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    size_t bytes, size_t messages, ngx_uint_t data);
+ngx_int_t ngx_http_corral_relay_wait(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    u_char *pos, size_t n);
+void ngx_http_corral_relay_flush(ngx_http_corral_pair_t *p, ngx_uint_t i);
 void ngx_http_corral_relay_put(ngx_http_corral_pair_t *p, ngx_uint_t i,
     u_char *pos, size_t n);
 ngx_http_corral_bytes_t *ngx_http_corral_relay_bytes(u_char *data, size_t len,
@@ -188,6 +206,9 @@ void ngx_http_corral_relay_expire(ngx_http_corral_pair_t *p);
 /* ngx_http_corral_relay_end.c: its end */
 
 void ngx_http_corral_relay_end(ngx_http_corral_pair_t *p);
+void ngx_http_corral_relay_end_of(ngx_http_corral_pair_t *p,
+    ngx_http_corral_websocket_t *ws, ngx_http_corral_record_end_t *end);
+off_t ngx_http_corral_relay_sent(ngx_http_corral_pair_t *p);
 void ngx_http_corral_relay_kept_cleanup(void *data);
 
 /* ngx_http_corral_relay_time.c: when something is due */
@@ -210,6 +231,7 @@ ngx_http_corral_shared_t *ngx_http_corral_relay_list_share(
     ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx,
     ngx_http_corral_terms_t *terms);
 void ngx_http_corral_relay_list_unshare(ngx_http_corral_shared_t *shared);
+ngx_uint_t ngx_http_corral_relay_list_service(ngx_http_corral_pair_t *p);
 
 
 #endif /* _NGX_HTTP_CORRAL_RELAY_PAIR_H_INCLUDED_ */

@@ -344,7 +344,7 @@ ngx_http_corral_relay_time_check(ngx_http_corral_pair_t *p, ngx_uint_t i)
 
     progress = ngx_http_corral_relay_time_progress(s, &queued);
 
-    if (p->sides[!i].tail || progress
+    if (p->sides[!i].tail || s->paused || progress
         || (!corral_frame_boundary(&s->frame) && !queued))
     {
         s->pinged = (uint32_t) ngx_current_msec;
@@ -368,6 +368,11 @@ ngx_http_corral_relay_time_progress(ngx_http_corral_side_t *s,
     uint32_t    before;
 
     n = 0;
+
+    if (s->connection == NULL) {
+        *queued = 0;                        /* the agent is lost */
+        return 0;
+    }
 
 #if (NGX_LINUX)
 

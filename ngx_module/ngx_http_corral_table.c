@@ -24,6 +24,7 @@
 #include <corral_decode.h>
 
 #include "ngx_http_corral_table.h"
+#include "ngx_http_corral_table_suspect.h"
 
 
 #define NGX_HTTP_CORRAL_PROCESSES   64      /* one bit each of a 64-bit mask */
@@ -85,6 +86,8 @@ typedef struct {
     ngx_uint_t                   nbuckets;  /* a power of two */
     uint32_t                    *buckets;
     ngx_http_corral_shslot_t    *slots;
+
+    ngx_http_corral_suspects_t   suspects;
 
     size_t                       image_size;
     ngx_atomic_t                 current;   /* image 0 or 1, 2: none */
@@ -243,10 +246,11 @@ ngx_http_corral_table_attach(ngx_cycle_t *cycle, ngx_shm_zone_t *zone)
 
     ngx_http_corral_shpool = (ngx_slab_pool_t *) zone->shm.addr;
     ngx_http_corral_sh = ngx_http_corral_shpool->data;
+    ngx_http_corral_table_suspect_init(&ngx_http_corral_sh->suspects);
 
     sh = ngx_http_corral_sh;
 
-    /* 112 bytes a slot: 1.5 MB beside a zone of 16m */
+    /* 144 bytes a slot: 1.9 MB beside a zone of 16m */
 
     ngx_http_corral_locals = ngx_pcalloc(cycle->pool,
                               sh->nslots * sizeof(ngx_http_corral_local_t));

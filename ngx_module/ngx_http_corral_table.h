@@ -58,7 +58,11 @@ typedef struct {
     X(bytes_in,       "WebSocket bytes from clients, framing included")       \
     X(bytes_out,      "WebSocket bytes to clients, framing included")         \
     X(closes_normal,  "WebSockets that ended with close code 1000 or 1001")   \
-    X(closes_other,   "WebSockets that ended in any other way")
+    X(closes_other,   "WebSockets that ended in any other way")               \
+    X(moves,          "WebSockets that went on with another instance")        \
+    X(moves_refused,  "WebSockets that could not, and were closed")           \
+    X(replayed,       "WebSocket messages sent again to another instance")    \
+    X(suspects,       "WebSocket messages that saw two instances die")
 
 #define ngx_http_corral_total_field(field, text)  uint64_t  field;
 
@@ -168,6 +172,15 @@ void ngx_http_corral_table_add(ngx_http_corral_slot_t ref,
 ngx_http_corral_totals_t *ngx_http_corral_table_local(
     ngx_http_corral_slot_t ref);
 void ngx_http_corral_table_flush(void);
+
+/*
+ * Messages that have seen two instances die, by a hash of service and content:
+ * the zone remembers the last of them for 60 s.  suspects says whether there is
+ * any; so nobody hashes for nothing.
+ */
+void ngx_http_corral_table_suspect_add(uint64_t hash);
+ngx_uint_t ngx_http_corral_table_suspect(uint64_t hash);
+ngx_uint_t ngx_http_corral_table_suspects(void);
 
 /* For metrics and status.  Return 0 when the slot or process is not in use. */
 ngx_uint_t ngx_http_corral_table_slots(void);

@@ -507,6 +507,8 @@
     X(services,    "number of services it knows")                             \
     X(instances,   "number of instances it knows")                            \
     X(connections, "WebSockets it relays")                                    \
+    X(suspects,    "messages that saw two instances die, so far")             \
+    X(suspect_service_id, "of the last of them, or empty")                    \
     X(version,     "of Corral")
 
 #define CORRAL_CONNECTION_FIELDS(X)                                           \
@@ -530,7 +532,8 @@
     X(messages_out,      "to the client")                                     \
     X(bytes_received,    "payload and framing from the client")               \
     X(bytes_sent,        "to the client")                                     \
-    X(message_count,     "messages_in plus messages_out")
+    X(message_count,     "messages_in plus messages_out")                     \
+    X(resumed,           "times it went on with another instance")
 
 #define CORRAL_COMMAND_FIELDS(X)                                              \
     X(id,     "of the command; answers go to its key")                        \
@@ -571,6 +574,7 @@
     X(instance_health,  "the health of an instance changed")                  \
     X(instance_removed, "an instance was removed")                            \
     X(connections_closed, "connections were closed by request")               \
+    X(message_suspect,  "a message was in flight when two instances died")    \
     X(node_up,          "a node's lease began")                               \
     X(node_lost,        "a node's lease ended")                               \
     X(gateway_up,       "a worker appeared")                                  \

@@ -344,7 +344,7 @@ http {{
 """, **more)
 
     def corral(self, agent=None, registry=None, docs=None, redis=True,
-               service='echo', turns=None, **more):
+               service='echo', turns=None, http_more='', **more):
         """Corral with its defaults: counting, pings, leases, the list.
 
         Without Redis the registry is a state file: what callgrind counts is
@@ -386,6 +386,7 @@ http {{
     corral_node bench;
     corral_gateway bench;
     {source}
+    {http_more}
     upstream agents {{
         corral;
     }}
@@ -406,9 +407,10 @@ http {{
 
     def ready(self, proxy):
         """Does each worker serve a registry?  One of several is known by its
-        lease."""
-        if len(proxy.workers) == 1:
-            return ' 101 ' in handshake(proxy)
+        lease, or without Redis, by many handshakes."""
+        if len(proxy.workers) == 1 or proxy.registry is None:
+            return all(' 101 ' in handshake(proxy)
+                       for _ in range(16 * len(proxy.workers) - 15))
         leases = proxy.registry.leases()
         return len([x for x in leases if int(x.get('instances', 0))]) \
             == len(proxy.workers)

@@ -158,7 +158,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             break;
 
         case 5:
-            if (corral_journal_lose(&j, arg & 1) != CORRAL_JOURNAL_REPLAY) {
+            if (corral_journal_lose(&j, arg >> 1 & 1, arg & 1)
+                != CORRAL_JOURNAL_REPLAY)
+            {
                 corral_journal_free(&j);
             }
             break;

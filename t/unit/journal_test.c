@@ -115,7 +115,7 @@ test_replay(void)
     is_int(answer(&j, "f9"), 0, "one that nobody asked for passes");
     is_int(j.requests, 2, "two are open");
 
-    is_int(corral_journal_lose(&j, 0), CORRAL_JOURNAL_REPLAY, "lost");
+    is_int(corral_journal_lose(&j, 1, 0), CORRAL_JOURNAL_REPLAY, "lost");
     next_is(&j, "r1", "the first that has no answer");
     next_is(&j, "r3", "the other one");
     next_is(&j, NULL, "no more");
@@ -123,7 +123,7 @@ test_replay(void)
     is_int(answer(&j, "f3"), 0, "answered by the next agent");
     is_int(answer(&j, "f1"), 0, "the other one too");
     ok(corral_journal_idle(&j), "nothing is open");
-    is_int(corral_journal_lose(&j, 0), CORRAL_JOURNAL_REPLAY, "lost again");
+    is_int(corral_journal_lose(&j, 1, 0), CORRAL_JOURNAL_REPLAY, "lost again");
     next_is(&j, NULL, "nothing is to be sent");
     end(&j);
 }
@@ -141,7 +141,7 @@ test_preamble(void)
     is_int(answer(&j, "f0"), 0, "the first time its answer passes");
     say(&j, "r1", 0);
 
-    is_int(corral_journal_lose(&j, 0), CORRAL_JOURNAL_REPLAY, "lost");
+    is_int(corral_journal_lose(&j, 1, 0), CORRAL_JOURNAL_REPLAY, "lost");
     next_is(&j, "r0", "the preamble");
     next_is(&j, "note", "all of it");
     next_is(&j, NULL, "the rest waits for its answer");
@@ -150,11 +150,11 @@ test_preamble(void)
     next_is(&j, "r1", "now the request");
     is_int(answer(&j, "f1"), 0, "whose answer passes");
 
-    is_int(corral_journal_lose(&j, 0), CORRAL_JOURNAL_REPLAY, "lost again");
+    is_int(corral_journal_lose(&j, 1, 0), CORRAL_JOURNAL_REPLAY, "lost again");
     next_is(&j, "r0", "the preamble once more");
-    is_int(corral_journal_lose(&j, 0), CORRAL_JOURNAL_REPLAY, "and again");
+    is_int(corral_journal_lose(&j, 1, 0), CORRAL_JOURNAL_REPLAY, "and again");
     next_is(&j, "r0", "the preamble once more");
-    is_int(corral_journal_lose(&j, 0), CORRAL_JOURNAL_SUSPECT,
+    is_int(corral_journal_lose(&j, 1, 0), CORRAL_JOURNAL_SUSPECT,
            "one that kills each agent is a suspect");
     end(&j);
 
@@ -162,7 +162,7 @@ test_preamble(void)
 
     start(&j, 65536);
     say(&j, "r0", 1);
-    is_int(corral_journal_lose(&j, 0), CORRAL_JOURNAL_REPLAY, "lost");
+    is_int(corral_journal_lose(&j, 1, 0), CORRAL_JOURNAL_REPLAY, "lost");
     next_is(&j, "r0", "the preamble");
     is_int(answer(&j, "f0"), 0, "its first answer passes");
     end(&j);
@@ -182,7 +182,7 @@ test_notes(void)
     is_int(j.notes, 2, "two notes");
     is_int(answer(&j, "f1"), 0, "an answer");
     is_int(j.notes, 1, "is evidence for what came before");
-    is_int(corral_journal_lose(&j, 0), CORRAL_JOURNAL_REPLAY, "lost");
+    is_int(corral_journal_lose(&j, 1, 0), CORRAL_JOURNAL_REPLAY, "lost");
     next_is(&j, "b", "the other one is sent again");
     corral_journal_seen(&j, j.seq);
     is_int(j.notes, 0, "other evidence");
@@ -199,13 +199,13 @@ test_started(void)
     start(&j, 65536);
     say(&j, "r1", 0);
     is_int(answer(&j, "p1"), 0, "a part passes");
-    is_int(corral_journal_lose(&j, 0), CORRAL_JOURNAL_STARTED,
+    is_int(corral_journal_lose(&j, 1, 0), CORRAL_JOURNAL_STARTED,
            "not to be sent again");
     corral_journal_free(&j);
 
     say(&j, "r1", 0);
     (void) answer(&j, "p1");
-    is_int(corral_journal_lose(&j, 1), CORRAL_JOURNAL_REPLAY,
+    is_int(corral_journal_lose(&j, 1, 1), CORRAL_JOURNAL_REPLAY,
            "to be sent again, if that is allowed");
     is_int(j.first->again, 1, "and the client is to be told");
     end(&j);
@@ -221,16 +221,26 @@ test_suspect(void)
     start(&j, 65536);
 
     say(&j, "r1", 0);
-    is_int(corral_journal_lose(&j, 0), CORRAL_JOURNAL_REPLAY, "one death");
-    is_int(corral_journal_lose(&j, 0), CORRAL_JOURNAL_REPLAY,
+    is_int(corral_journal_lose(&j, 1, 0), CORRAL_JOURNAL_REPLAY, "one death");
+    is_int(corral_journal_lose(&j, 1, 0), CORRAL_JOURNAL_REPLAY,
            "one that it was not sent to");
     next_is(&j, "r1", "sent again");
     say(&j, "r2", 0);
-    is_int(corral_journal_lose(&j, 0), CORRAL_JOURNAL_SUSPECT, "two deaths");
+    is_int(corral_journal_lose(&j, 1, 0), CORRAL_JOURNAL_SUSPECT, "two deaths");
 
     e = corral_journal_suspect(&j, NULL);
     ok(e && e->seq == 1, "the suspect");
     ok(corral_journal_suspect(&j, e) == NULL, "the newer one is none");
+    end(&j);
+
+    start(&j, 65536);
+    say(&j, "r1", 0);
+    is_int(corral_journal_lose(&j, 0, 0), CORRAL_JOURNAL_REPLAY, "one leaves");
+    next_is(&j, "r1", "sent again");
+    is_int(corral_journal_lose(&j, 0, 0), CORRAL_JOURNAL_REPLAY,
+           "another one leaves: nobody has died");
+    next_is(&j, "r1", "sent again");
+    is_int(corral_journal_lose(&j, 1, 0), CORRAL_JOURNAL_REPLAY, "one death");
     end(&j);
 }
 
@@ -248,7 +258,7 @@ test_overflow(void)
     say(&j, "r2", 0);
     say(&j, "r3", 0);
     is_int(j.lost, 1, "the third is known by its key alone");
-    is_int(corral_journal_lose(&j, 0), CORRAL_JOURNAL_OVERFLOW,
+    is_int(corral_journal_lose(&j, 1, 0), CORRAL_JOURNAL_OVERFLOW,
            "cannot be resumed");
     corral_journal_free(&j);
 
@@ -257,7 +267,7 @@ test_overflow(void)
     say(&j, "r3", 0);
     (void) answer(&j, "f3");
     is_int(j.lost, 0, "it is answered");
-    is_int(corral_journal_lose(&j, 0), CORRAL_JOURNAL_REPLAY,
+    is_int(corral_journal_lose(&j, 1, 0), CORRAL_JOURNAL_REPLAY,
            "can be resumed");
     corral_journal_free(&j);
 

@@ -215,8 +215,8 @@ test: build $(ALL) ## all tests in one prove run [TESTS=t/x.t]
 unit: $(UNIT_BIN) $(FUZZ_BIN) ## the C unit tests and the fuzzers' known inputs
 	$(if $^,$(PROVE) -j$(JOBS) $^,@echo "no unit tests")
 
-fuzz: ## each fuzzer for SECONDS=60, with clang
-	@auto/fuzz $(SECONDS) $(notdir $(FUZZ:.c=))
+fuzz: ## each fuzzer for SECONDS=60, JOBS=2 at a time, with clang
+	@auto/fuzz -j $(JOBS) $(SECONDS)
 
 # What t/bench/run starts.
 

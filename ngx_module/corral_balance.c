@@ -1,49 +1,24 @@
 
 /*
  * Picking one of n instances: a schedule for round robin, an alias table for
- * weighted random, two choices for least connections, rendezvous hashing and a
- * ring for hash.
+ * weighted random, two choices for least connections and for the cheapest,
+ * rendezvous hashing and a ring for hash.  corral_balance_build.c makes these.
  *
- * Everything is built once and is immutable: a change of weights builds anew.
  * What changes all the time (ejected, full, load) is asked through the view,
  * for as few instances as can be.  A method draws at most 8 times; if none of
  * the drawn may be taken, all instances are looked at once, in an order that
  * starts and strides at random: so the instances that follow a dead node in
  * the list do not inherit all of its traffic.  That scan does not heed weights.
  *
- * Pure: no I/O, no clock, no random source of its own, no globals.  Memory
- * comes from the caller and is never given back here.
+ * Pure: no I/O, no clock, no random source of its own, no globals.
  *
- * Sources: A. J. Walker 1977 and M. D. Vose 1991 (alias tables);
- * M. Mitzenmacher 1996 (two choices); D. Karger et al. 1997 (rings); D. Thaler
- * and C. Ravishankar 1998, J. Schindelhauer and G. Schomaker 2005 (rendezvous
- * hashing, and its weights).
+ * Sources: M. Mitzenmacher 1996 (two choices); D. Thaler and C. Ravishankar
+ * 1998, J. Schindelhauer and G. Schomaker 2005 (rendezvous hashing, and its
+ * weights).
  */
 
 
-#include "corral_balance.h"
-
-#include <string.h>
-
-
-struct corral_balance_s {
-    uint32_t    n;
-    uint32_t    equal;       /* all weights are the same */
-    uint32_t   *weights;
-    uint64_t   *ids;         /* rendezvous only */
-
-    uint32_t   *schedule;    /* nslots of them; NULL if equal: 0 .. n - 1 */
-    uint32_t    nslots;
-
-    uint32_t   *threshold;   /* alias table, NULL if equal */
-    uint32_t   *alias;
-
-    uint32_t    npoints;     /* ring: points ascend, owners go with them */
-    uint32_t    shift;       /* point >> shift is its bucket */
-    uint64_t   *points;
-    uint32_t   *owners;
-    uint32_t   *buckets;     /* first point of each bucket, and npoints */
-};
+#include "corral_balance_tables.h"
 
 
 /* a walk over all instances in random order, each once */
@@ -55,37 +30,20 @@ typedef struct {
 } corral_balance_scan_t;
 
 
-typedef struct {
-    void                     *data;
-    corral_balance_alloc_pt   alloc;
-} corral_balance_arena_t;
+/* the better of two instances; the first if they are equal */
+
+typedef uint32_t (*corral_balance_better_pt)(const corral_balance_t *b,
+    const corral_balance_view_t *view, uint32_t i, uint32_t k);
 
 
-static int corral_balance_build_schedule(corral_balance_t *b,
-    corral_balance_arena_t *arena);
-static int corral_balance_build_alias(corral_balance_t *b,
-    corral_balance_arena_t *arena);
-static int corral_balance_build_ring(corral_balance_t *b, const uint64_t *ids,
-    corral_balance_arena_t *arena);
+static uint32_t corral_balance_two(const corral_balance_t *b,
+    const corral_balance_view_t *view, uint64_t random,
+    corral_balance_better_pt better);
+static uint32_t corral_balance_ring(const corral_balance_t *b, uint64_t key);
 static uint32_t corral_balance_rendezvous(const corral_balance_t *b,
-    const corral_balance_view_t *view, uint64_t key);
+    const corral_balance_view_t *view, uint64_t key, uint64_t room);
 static uint32_t corral_balance_least_exact(const corral_balance_t *b,
     const corral_balance_view_t *view, uint64_t random);
-
-
-/* the finalizer of MurmurHash3 (A. Appleby, public domain) */
-
-static inline uint64_t
-corral_balance_mix(uint64_t h)
-{
-    h ^= h >> 33;
-    h *= 0xff51afd7ed558ccd;
-    h ^= h >> 33;
-    h *= 0xc4ceb9fe1a85ec53;
-    h ^= h >> 33;
-
-    return h;
-}
 
 
 /* the next number of SplitMix64 (G. Steele, D. Lea, C. Flood 2014) */
@@ -128,6 +86,17 @@ corral_balance_load(const corral_balance_view_t *view, uint32_t i)
 }
 
 
+/* is the load of i below its share, rounded up, of the room for all? */
+
+static inline int
+corral_balance_fits(const corral_balance_t *b,
+    const corral_balance_view_t *view, uint32_t i, uint64_t room)
+{
+    return corral_balance_load(view, i)
+           < (room * b->weights[i] + b->sum - 1) / b->sum;
+}
+
+
 /* -1 if the first is less loaded for its weight, 1 if more, 0 if equal */
 
 static inline int
@@ -152,6 +121,15 @@ corral_balance_better(const corral_balance_t *b,
     return corral_balance_compare(corral_balance_load(view, k), b->weights[k],
                                   corral_balance_load(view, i), b->weights[i])
            < 0 ? k : i;
+}
+
+
+static uint32_t
+corral_balance_cheaper(const corral_balance_t *b,
+    const corral_balance_view_t *view, uint32_t i, uint32_t k)
+{
+    return view->cost(view->data, k) * b->weights[i]
+           < view->cost(view->data, i) * b->weights[k] ? k : i;
 }
 
 
@@ -208,426 +186,6 @@ corral_balance_scan(const corral_balance_t *b,
     corral_balance_scan_start(&scan, b->n, random);
 
     return corral_balance_scan_next(b, view, &scan);
-}
-
-
-static inline void *
-corral_balance_alloc(corral_balance_arena_t *arena, size_t n, size_t size)
-{
-    return arena->alloc(arena->data, n * size);
-}
-
-
-/*
- * Builds for n instances; weights and ids are copied.  ids are stable hashes of
- * the instances' names, corral_balance_key(); they are needed for hash only,
- * else NULL.  methods: what is built, an OR of CORRAL_BALANCE_*.  Weight 0: the
- * instance is never picked.  Returns NULL when there is no memory, for more
- * than CORRAL_BALANCE_MAX instances and for a weight above
- * CORRAL_BALANCE_WEIGHT_MAX.
- *
- * Memory: 4 bytes an instance; a schedule or an alias table only for unequal
- * weights (8 bytes a slot, 20 an instance); for hash 8 bytes an instance or,
- * above 256 instances, a ring of up to 1 MB.  Time is O(n + slots + points).
- */
-
-corral_balance_t *
-corral_balance_create(uint32_t n, const uint32_t *weights, const uint64_t *ids,
-    unsigned methods, corral_balance_alloc_pt alloc, void *data)
-{
-    uint32_t                i;
-    corral_balance_t       *b;
-    corral_balance_arena_t  arena;
-
-    arena.alloc = alloc;
-    arena.data = data;
-
-    if (n > CORRAL_BALANCE_MAX) {
-        return NULL;
-    }
-
-    b = corral_balance_alloc(&arena, 1, sizeof(corral_balance_t));
-    if (b == NULL) {
-        return NULL;
-    }
-
-    memset(b, 0, sizeof(corral_balance_t));
-
-    b->weights = corral_balance_alloc(&arena, n + 1, sizeof(uint32_t));
-    if (b->weights == NULL) {
-        return NULL;
-    }
-
-    b->equal = 1;
-
-    for (i = 0; i < n; i++) {
-        if (weights[i] > CORRAL_BALANCE_WEIGHT_MAX) {
-            return NULL;
-        }
-
-        b->weights[i] = weights[i];
-        b->equal &= weights[i] == weights[0];
-        b->n = weights[i] ? n : b->n;    /* stays 0 if there is none at all */
-    }
-
-    b->nslots = b->n;
-
-    if (b->n == 0) {
-        return b;
-    }
-
-    if (!b->equal && (methods & CORRAL_BALANCE_ROUND_ROBIN)
-        && corral_balance_build_schedule(b, &arena) != 0)
-    {
-        return NULL;
-    }
-
-    if (!b->equal && (methods & CORRAL_BALANCE_RANDOM)
-        && corral_balance_build_alias(b, &arena) != 0)
-    {
-        return NULL;
-    }
-
-    if ((methods & CORRAL_BALANCE_HASH)
-        && corral_balance_build_ring(b, ids, &arena) != 0)
-    {
-        return NULL;
-    }
-
-    return b;
-}
-
-
-static uint32_t
-corral_balance_gcd(uint32_t a, uint32_t b)
-{
-    uint32_t  t;
-
-    while (b) {
-        t = a % b;
-        a = b;
-        b = t;
-    }
-
-    return a;
-}
-
-
-/*
- * How many slots each instance gets in one turn of the schedule: its weight
- * divided by what all weights have in common.  If the turn would be longer than
- * CORRAL_BALANCE_SLOTS (or four times the instances), weights are scaled down
- * to that length and rounded to the nearest slot, but never to none.
- */
-
-static uint32_t
-corral_balance_share(const corral_balance_t *b, uint32_t *slots)
-{
-    uint32_t  i, gcd;
-    uint64_t  sum, max, total;
-
-    gcd = 0;
-    sum = 0;
-
-    for (i = 0; i < b->n; i++) {
-        gcd = corral_balance_gcd(gcd, b->weights[i]);
-        sum += b->weights[i];
-    }
-
-    max = 4 * (uint64_t) b->n;
-    max = max < CORRAL_BALANCE_SLOTS ? CORRAL_BALANCE_SLOTS : max;
-    total = 0;
-
-    for (i = 0; i < b->n; i++) {
-        if (sum / gcd <= max) {
-            slots[i] = b->weights[i] / gcd;
-
-        } else {
-            slots[i] = (uint32_t) ((b->weights[i] * max + sum / 2) / sum);
-            slots[i] += slots[i] == 0 && b->weights[i];
-        }
-
-        total += slots[i];
-    }
-
-    return (uint32_t) total;
-}
-
-
-/*
- * The slots of an instance lie evenly over the turn, those of different
- * instances begin at different points (multiples of the golden ratio), so that
- * instances of small weight do not meet.  That is smooth weighted round robin
- * in O(slots); computing it step by step would be O(slots * n), too long for an
- * event loop.  Slots are sorted by counting; the order within one bucket, the
- * width of one slot, does not matter.
- */
-
-static int
-corral_balance_build_schedule(corral_balance_t *b,
-    corral_balance_arena_t *arena)
-{
-    double     at, step;
-    uint32_t   i, k, pass, slot, *slots, *next;
-
-    slots = corral_balance_alloc(arena, b->n, sizeof(uint32_t));
-    if (slots == NULL) {
-        return -1;
-    }
-
-    b->nslots = corral_balance_share(b, slots);
-
-    b->schedule = corral_balance_alloc(arena, b->nslots, sizeof(uint32_t));
-    next = corral_balance_alloc(arena, b->nslots + 1, sizeof(uint32_t));
-
-    if (b->schedule == NULL || next == NULL) {
-        return -1;
-    }
-
-    memset(next, 0, (b->nslots + 1) * sizeof(uint32_t));
-
-    /* first count, then place */
-
-    for (pass = 0; pass < 2; pass++) {
-
-        for (i = 0; i < b->n; i++) {
-            if (slots[i] == 0) {
-                continue;
-            }
-
-            step = (double) b->nslots / slots[i];
-            at = (i + 1) * 0.6180339887498949;
-            at = (at - (double) (uint32_t) at) * step;
-
-            for (k = 0; k < slots[i]; k++, at += step) {
-                slot = (uint32_t) at < b->nslots ? (uint32_t) at
-                                                 : b->nslots - 1;
-
-                if (pass == 0) {
-                    next[slot + 1]++;
-
-                } else {
-                    b->schedule[next[slot]++] = i;
-                }
-            }
-        }
-
-        for (k = 0; pass == 0 && k < b->nslots; k++) {
-            next[k + 1] += next[k];
-        }
-    }
-
-    return 0;
-}
-
-
-/*
- * Vose's alias table: column i is taken with probability 1/n; then i itself if
- * 32 random bits are below threshold[i], else alias[i].
- */
-
-static int
-corral_balance_build_alias(corral_balance_t *b, corral_balance_arena_t *arena)
-{
-    double     mean, *share;
-    uint32_t   i, small, large, *stack;
-    uint64_t   sum;
-
-    b->threshold = corral_balance_alloc(arena, b->n, sizeof(uint32_t));
-    b->alias = corral_balance_alloc(arena, b->n, sizeof(uint32_t));
-    stack = corral_balance_alloc(arena, b->n, sizeof(uint32_t));
-    share = corral_balance_alloc(arena, b->n, sizeof(double));
-
-    if (b->threshold == NULL || b->alias == NULL || stack == NULL
-        || share == NULL)
-    {
-        return -1;
-    }
-
-    for (sum = 0, i = 0; i < b->n; i++) {
-        sum += b->weights[i];
-    }
-
-    /* columns below the mean from the left, the others from the right */
-
-    mean = (double) sum / b->n;
-    small = 0;
-    large = b->n;
-
-    for (i = 0; i < b->n; i++) {
-        share[i] = b->weights[i] / mean;
-        stack[share[i] < 1.0 ? small++ : --large] = i;
-        b->threshold[i] = UINT32_MAX;
-        b->alias[i] = i;
-    }
-
-    while (small > 0 && large < b->n) {
-        i = stack[--small];
-        b->threshold[i] = (uint32_t) (share[i] * UINT32_MAX);
-        b->alias[i] = stack[large];
-
-        share[stack[large]] -= 1.0 - share[i];
-
-        if (share[stack[large]] < 1.0) {
-            stack[small++] = stack[large++];
-        }
-    }
-
-    return 0;
-}
-
-
-/* point k of an instance on the ring */
-
-static inline uint64_t
-corral_balance_point(uint64_t id, uint32_t k)
-{
-    return corral_balance_mix(id + k * 0x9e3779b97f4a7c15);
-}
-
-
-/*
- * Points of each instance: 128 for a weight that is a power of two and the
- * largest, in proportion for the others, so that they do not depend on how many
- * instances there are; halved for all until the ring is within its bound.  Keys
- * move in numbers only where this halving begins (655 instances of the default
- * weight, 1310, ...), between 256 and 257 instances, and when the largest
- * weight passes a power of two.
- */
-
-static uint32_t
-corral_balance_points(const corral_balance_t *b, uint32_t i, uint32_t max,
-    uint32_t halved)
-{
-    uint32_t  points;
-
-    points = b->weights[i] * 128 / max >> halved;
-
-    return points == 0 && b->weights[i] ? 1 : points;
-}
-
-
-/* the sum of it; *halved is how often the points were halved */
-
-static uint32_t
-corral_balance_ring_size(const corral_balance_t *b, uint32_t max,
-    uint32_t *halved)
-{
-    uint32_t  i;
-    uint64_t  total;
-
-    for (*halved = 0; /* void */ ; (*halved)++) {
-
-        for (total = 0, i = 0; i < b->n; i++) {
-            total += corral_balance_points(b, i, max, *halved);
-        }
-
-        if (total <= CORRAL_BALANCE_POINTS || *halved == 7) {
-            return (uint32_t) total;
-        }
-    }
-}
-
-
-/* sorts the points of one bucket, of which there are one or two */
-
-static void
-corral_balance_sort(uint64_t *points, uint32_t *owners, uint32_t n)
-{
-    uint32_t  i, k, owner;
-    uint64_t  point;
-
-    for (i = 1; i < n; i++) {
-        point = points[i];
-        owner = owners[i];
-
-        for (k = i; k > 0 && points[k - 1] > point; k--) {
-            points[k] = points[k - 1];
-            owners[k] = owners[k - 1];
-        }
-
-        points[k] = point;
-        owners[k] = owner;
-    }
-}
-
-
-static int
-corral_balance_build_ring(corral_balance_t *b, const uint64_t *ids,
-    corral_balance_arena_t *arena)
-{
-    uint32_t   i, k, max, halved, bits, bucket, pass, at, *first;
-    uint64_t   point;
-
-    if (b->n <= CORRAL_BALANCE_RENDEZVOUS) {
-        b->ids = corral_balance_alloc(arena, b->n, sizeof(uint64_t));
-        if (b->ids == NULL) {
-            return -1;
-        }
-
-        memcpy(b->ids, ids, b->n * sizeof(uint64_t));
-        return 0;
-    }
-
-    for (max = 1, i = 0; i < b->n; i++) {
-        while (max < b->weights[i]) {
-            max *= 2;
-        }
-    }
-
-    b->npoints = corral_balance_ring_size(b, max, &halved);
-
-    for (bits = 1; (1u << bits) < b->npoints; bits++) { /* void */ }
-
-    b->shift = 64 - bits;
-    b->points = corral_balance_alloc(arena, b->npoints, sizeof(uint64_t));
-    b->owners = corral_balance_alloc(arena, b->npoints, sizeof(uint32_t));
-    first = corral_balance_alloc(arena, (1u << bits) + 2, sizeof(uint32_t));
-
-    if (b->points == NULL || b->owners == NULL || first == NULL) {
-        return -1;
-    }
-
-    memset(first, 0, ((1u << bits) + 2) * sizeof(uint32_t));
-
-    /*
-     * First count, then place.  Counts stand two buckets further on: summed
-     * up, first[bucket + 1] is where the bucket begins, and when all is placed
-     * where the next one begins.
-     */
-
-    for (pass = 0; pass < 2; pass++) {
-
-        for (i = 0; i < b->n; i++) {
-            at = corral_balance_points(b, i, max, halved);
-
-            for (k = 0; k < at; k++) {
-                point = corral_balance_point(ids[i], k);
-                bucket = (uint32_t) (point >> b->shift);
-
-                if (pass == 0) {
-                    first[bucket + 2]++;
-                    continue;
-                }
-
-                b->points[first[bucket + 1]] = point;
-                b->owners[first[bucket + 1]++] = i;
-            }
-        }
-
-        for (k = 0; pass == 0 && k <= 1u << bits; k++) {
-            first[k + 1] += first[k];
-        }
-    }
-
-    b->buckets = first;
-
-    for (k = 0; k < 1u << bits; k++) {
-        corral_balance_sort(b->points + first[k], b->owners + first[k],
-                            first[k + 1] - first[k]);
-    }
-
-    return 0;
 }
 
 
@@ -709,15 +267,51 @@ uint32_t
 corral_balance_least_conn(const corral_balance_t *b,
     const corral_balance_view_t *view, uint64_t random)
 {
+    if (b->n == 0) {
+        return CORRAL_BALANCE_NONE;
+    }
+
+    return b->n <= CORRAL_BALANCE_EXACT
+           ? corral_balance_least_exact(b, view, random)
+           : corral_balance_two(b, view, random, corral_balance_better);
+}
+
+
+/*
+ * The less loaded for its weight of two random instances, however many there
+ * are.  random: 64 fresh bits.  Returns as round robin.
+ */
+
+uint32_t
+corral_balance_two_choices(const corral_balance_t *b,
+    const corral_balance_view_t *view, uint64_t random)
+{
+    return corral_balance_two(b, view, random, corral_balance_better);
+}
+
+
+/*
+ * The cheaper for its weight of two random instances, by view->cost.  random:
+ * 64 fresh bits.  Returns as round robin.
+ */
+
+uint32_t
+corral_balance_cheapest(const corral_balance_t *b,
+    const corral_balance_view_t *view, uint64_t random)
+{
+    return corral_balance_two(b, view, random, corral_balance_cheaper);
+}
+
+
+static uint32_t
+corral_balance_two(const corral_balance_t *b, const corral_balance_view_t *view,
+    uint64_t random, corral_balance_better_pt better)
+{
     uint32_t               i, first, draw, bits;
     corral_balance_scan_t  scan;
 
     if (b->n == 0) {
         return CORRAL_BALANCE_NONE;
-    }
-
-    if (b->n <= CORRAL_BALANCE_EXACT) {
-        return corral_balance_least_exact(b, view, random);
     }
 
     first = CORRAL_BALANCE_NONE;
@@ -731,7 +325,7 @@ corral_balance_least_conn(const corral_balance_t *b,
         }
 
         if (first != CORRAL_BALANCE_NONE) {
-            return corral_balance_better(b, view, first, i);
+            return better(b, view, first, i);
         }
 
         first = i;
@@ -746,8 +340,7 @@ corral_balance_least_conn(const corral_balance_t *b,
     first = corral_balance_scan_next(b, view, &scan);
     i = corral_balance_scan_next(b, view, &scan);
 
-    return i == CORRAL_BALANCE_NONE ? first
-                                    : corral_balance_better(b, view, first, i);
+    return i == CORRAL_BALANCE_NONE ? first : better(b, view, first, i);
 }
 
 
@@ -803,9 +396,6 @@ corral_balance_least_exact(const corral_balance_t *b,
  * instances, as long as ids and weights are the same.  An instance that may not
  * be taken hands its keys to those that would have them without it.  key:
  * corral_balance_key() of what is hashed.  Returns as round robin.
- *
- * For a bounded hash let view->ok refuse instances whose load is above their
- * bound, ceil(factor * (total load + 1) * weight / sum of weights).
  */
 
 uint32_t
@@ -819,14 +409,10 @@ corral_balance_hash(const corral_balance_t *b,
     }
 
     if (b->n <= CORRAL_BALANCE_RENDEZVOUS) {
-        return corral_balance_rendezvous(b, view, key);
+        return corral_balance_rendezvous(b, view, key, 0);
     }
 
-    i = b->buckets[key >> b->shift];
-
-    while (i < b->npoints && b->points[i] < key) {
-        i++;
-    }
+    i = corral_balance_ring(b, key);
 
     for (draw = 0; draw < CORRAL_BALANCE_DRAWS; draw++, i++) {
         if (i == b->npoints) {
@@ -839,6 +425,91 @@ corral_balance_hash(const corral_balance_t *b,
     }
 
     return corral_balance_scan(b, view, corral_balance_mix(key));
+}
+
+
+/* the first point at or behind a key */
+
+static uint32_t
+corral_balance_ring(const corral_balance_t *b, uint64_t key)
+{
+    uint32_t  i;
+
+    i = b->buckets[key >> b->shift];
+
+    while (i < b->npoints && b->points[i] < key) {
+        i++;
+    }
+
+    return i == b->npoints ? 0 : i;
+}
+
+
+/*
+ * The instance of a key, as long as its load is below its bound: its share by
+ * weight of factor percent of (total + 1), rounded up both times.  total is the
+ * load of all instances.  What an instance does not take goes where random
+ * numbers say that the key alone determines: for a key to the same place each
+ * time, but not all its keys to one neighbour, who would overflow next.  If
+ * eight such places are full, too, all are looked at once; if none has room
+ * (others are down) the least loaded is taken.
+ *
+ * Sources: V. Mirrokni, M. Thorup, M. Zadimoghaddam 2016 (the bound); J. Chen,
+ * B. Coleman, A. Shrivastava 2021 (random jumps instead of the next one).
+ */
+
+uint32_t
+corral_balance_hash_bounded(const corral_balance_t *b,
+    const corral_balance_view_t *view, uint64_t key, uint32_t total,
+    uint32_t factor)
+{
+    uint32_t               i, draw;
+    uint64_t               room, seed;
+    corral_balance_scan_t  scan;
+
+    if (b->n == 0) {
+        return CORRAL_BALANCE_NONE;
+    }
+
+    room = (((uint64_t) total + 1) * factor + 99) / 100;
+    seed = key;
+
+    if (b->n <= CORRAL_BALANCE_RENDEZVOUS) {
+        i = corral_balance_rendezvous(b, view, key, room);
+
+        return i == CORRAL_BALANCE_NONE
+               ? corral_balance_least_conn(b, view, corral_balance_mix(seed))
+               : i;
+    }
+
+    i = corral_balance_hash(b, view, key);
+
+    if (i == CORRAL_BALANCE_NONE || corral_balance_fits(b, view, i, room)) {
+        return i;
+    }
+
+    for (draw = 0; draw < CORRAL_BALANCE_DRAWS; draw++) {
+        i = b->owners[corral_balance_ring(b, corral_balance_next(&seed))];
+
+        if (corral_balance_usable(b, view, i)
+            && corral_balance_fits(b, view, i, room))
+        {
+            return i;
+        }
+    }
+
+    corral_balance_scan_start(&scan, b->n, seed);
+
+    do {
+        i = corral_balance_scan_next(b, view, &scan);
+
+        if (i == CORRAL_BALANCE_NONE) {
+            return corral_balance_least_conn(b, view, seed);
+        }
+
+    } while (!corral_balance_fits(b, view, i, room));
+
+    return i;
 }
 
 
@@ -870,12 +541,13 @@ corral_balance_exponential(uint64_t h)
  * Rendezvous hashing: each instance draws a number for the key, exponentially
  * distributed with its weight as rate; the smallest wins.  It needs no memory
  * and is exact, at the cost of O(n); the bound of 256 lies far above most
- * services, because keys move where another method takes over.
+ * services, because keys move where another method takes over.  room: of a
+ * bounded hash, else 0.
  */
 
 static uint32_t
 corral_balance_rendezvous(const corral_balance_t *b,
-    const corral_balance_view_t *view, uint64_t key)
+    const corral_balance_view_t *view, uint64_t key, uint64_t room)
 {
     double    score, best_score;
     uint32_t  i, best;
@@ -897,7 +569,9 @@ corral_balance_rendezvous(const corral_balance_t *b,
             continue;
         }
 
-        if (corral_balance_usable(b, view, i)) {
+        if (corral_balance_usable(b, view, i)
+            && (room == 0 || corral_balance_fits(b, view, i, room)))
+        {
             best = i;
             best_score = score;
         }

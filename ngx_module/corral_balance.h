@@ -16,7 +16,7 @@
 
 #define CORRAL_BALANCE_NONE         0xffffffff   /* nothing can be picked */
 
-/* for which methods to build; least_conn needs the weights only */
+/* for which methods to build; the others need the weights only */
 
 #define CORRAL_BALANCE_ROUND_ROBIN  0x01
 #define CORRAL_BALANCE_LEAST_CONN   0x02
@@ -41,14 +41,16 @@ typedef void *(*corral_balance_alloc_pt)(void *data, size_t size);
 
 /*
  * What the instances are like now.  ok says whether instance i may be taken
- * (not ejected, not full, not tried before, not over the bound of a bounded
- * hash); NULL: all may.  It only looks: it is called for instances that are
- * then not picked.  load is the number of connections, for least_conn alone.
+ * (not ejected, not full, not tried before); NULL: all may.  It only looks: it
+ * is called for instances that are then not picked.  load is the number of
+ * connections, for least_conn, two_choices and a bounded hash; cost, for
+ * cheapest, is what one more connection would cost.
  */
 
 typedef struct {
     int         (*ok)(void *data, uint32_t i);
     uint32_t    (*load)(void *data, uint32_t i);
+    double      (*cost)(void *data, uint32_t i);
     void         *data;
 } corral_balance_view_t;
 
@@ -63,8 +65,15 @@ uint32_t corral_balance_random(const corral_balance_t *b,
     const corral_balance_view_t *view, uint64_t random);
 uint32_t corral_balance_least_conn(const corral_balance_t *b,
     const corral_balance_view_t *view, uint64_t random);
+uint32_t corral_balance_two_choices(const corral_balance_t *b,
+    const corral_balance_view_t *view, uint64_t random);
+uint32_t corral_balance_cheapest(const corral_balance_t *b,
+    const corral_balance_view_t *view, uint64_t random);
 uint32_t corral_balance_hash(const corral_balance_t *b,
     const corral_balance_view_t *view, uint64_t key);
+uint32_t corral_balance_hash_bounded(const corral_balance_t *b,
+    const corral_balance_view_t *view, uint64_t key, uint32_t total,
+    uint32_t factor);
 
 uint64_t corral_balance_key(const void *data, size_t len);
 uint32_t corral_balance_slots(const corral_balance_t *b);

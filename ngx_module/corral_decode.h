@@ -61,7 +61,13 @@ typedef enum {
     CORRAL_METHOD_DEFAULT = 0,
     CORRAL_METHOD_ROUND_ROBIN,
     CORRAL_METHOD_LEAST_CONN,
-    CORRAL_METHOD_HASH
+    CORRAL_METHOD_HASH,
+    CORRAL_METHOD_RANDOM,
+    CORRAL_METHOD_P2C,
+    CORRAL_METHOD_EWMA,
+    CORRAL_METHOD_WEIGHTED_ROUND_ROBIN,     /* other names of the same */
+    CORRAL_METHOD_WEIGHTED_RANDOM,
+    CORRAL_METHOD_LEAST_CONNECTIONS
 } corral_method_e;
 
 
@@ -111,6 +117,7 @@ typedef struct {
     corral_str_t    upstream_host;      /* empty: that of the client */
     int64_t         balance;            /* corral_method_e */
     corral_str_t    hash_key;
+    int64_t         hash_balance_factor;    /* percent, 0: no bound */
     int64_t         connect_timeout;
     int64_t         handshake_timeout;
     int64_t         idle_timeout;

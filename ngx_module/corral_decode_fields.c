@@ -98,6 +98,7 @@ static const corral_decode_member_t  corral_decode_service_members[] = {
     corral_decode_member(service, upstream_host),
     corral_decode_member(service, balance),
     corral_decode_member(service, hash_key),
+    corral_decode_member(service, hash_balance_factor),
     corral_decode_member(service, connect_timeout),
     corral_decode_member(service, handshake_timeout),
     corral_decode_member(service, idle_timeout),

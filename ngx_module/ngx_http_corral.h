@@ -23,13 +23,6 @@
 #define NGX_HTTP_CORRAL_VERSION  "0.1.0"
 
 
-typedef enum {
-    NGX_HTTP_CORRAL_ROUND_ROBIN = 0,
-    NGX_HTTP_CORRAL_LEAST_CONN,
-    NGX_HTTP_CORRAL_HASH
-} ngx_http_corral_method_e;
-
-
 #define NGX_HTTP_CORRAL_MAX_TRIES  16
 
 
@@ -152,8 +145,8 @@ ngx_int_t ngx_http_corral_metrics_log_handler(ngx_http_request_t *r);
  * that was not tried, reserves it, and sets ctx->instance and ctx->hold.
  * NGX_OK, or NGX_BUSY if there is none.
  *
- * report tells passive health how the try of ctx->instance ended.  hard: the
- * connection was refused or reset.
+ * report tells passive health and the latency how the try of ctx->instance
+ * ended.  hard: the connection was refused or reset.
  *
  * is_corral says whether an upstream block has the directive "corral".
  */

@@ -257,6 +257,9 @@ ngx_http_corral_metrics_handler(ngx_http_request_t *r)
     ngx_http_corral_metrics_gateway(&out);
 
     ngx_http_corral_metrics_print(&out,
+        "# HELP corral_service_active_connections WebSockets and requests "
+        "its instances hold now\n"
+        "# TYPE corral_service_active_connections gauge\n"
         "# HELP corral_instance_active_connections WebSockets and requests "
         "the instance holds now\n"
         "# TYPE corral_instance_active_connections gauge\n"
@@ -264,7 +267,10 @@ ngx_http_corral_metrics_handler(ngx_http_request_t *r)
         "connected\n"
         "# TYPE corral_instance_reserved_connections gauge\n"
         "# HELP corral_instance_available 1, or 0 while ejected\n"
-        "# TYPE corral_instance_available gauge\n");
+        "# TYPE corral_instance_available gauge\n"
+        "# HELP corral_instance_latency_seconds Time to the head of an "
+        "answer, peak moving average\n"
+        "# TYPE corral_instance_latency_seconds gauge\n");
 
     ngx_http_corral_registry_walk(ngx_http_corral_metrics_gauge_service, &out);
 
@@ -576,7 +582,15 @@ ngx_http_corral_metrics_gauge_service(ngx_http_corral_service_t *service,
 {
     ngx_http_corral_metrics_out_t *out = data;
 
+    ngx_http_corral_slot_view_t  view;
+
     out->service = service;
+
+    if (ngx_http_corral_table_view_ref(service->terms.ref, &view)) {
+        ngx_http_corral_metrics_print(out,
+            "corral_service_active_connections{service=\"%V\"} %uD\n",
+            &service->name, view.active);
+    }
 
     ngx_http_corral_registry_walk_instances(service,
                                             ngx_http_corral_metrics_gauge,
@@ -590,6 +604,7 @@ ngx_http_corral_metrics_gauge(ngx_http_corral_registry_instance_t *instance,
 {
     ngx_http_corral_metrics_out_t *out = data;
 
+    double                       latency;
     ngx_str_t                   *s, *i;
     ngx_http_corral_slot_view_t  view;
 
@@ -609,6 +624,13 @@ ngx_http_corral_metrics_gauge(ngx_http_corral_registry_instance_t *instance,
         "{service=\"%V\",instance=\"%V\"} %d\n",
         s, i, view.active, s, i, view.reserved, s, i,
         view.avail == NGX_HTTP_CORRAL_AVAILABLE);
+
+    if (ngx_http_corral_table_latency(instance->ref, &latency)) {
+        ngx_http_corral_metrics_print(out,
+            "corral_instance_latency_seconds"
+            "{service=\"%V\",instance=\"%V\"} %.3f\n",
+            s, i, latency / 1000);
+    }
 }
 
 
@@ -675,6 +697,8 @@ ngx_http_corral_status_service(ngx_http_corral_service_t *service, void *data)
         desired[service->desired], service->n, service->total);
 
     if (ngx_http_corral_table_view_ref(service->terms.ref, &view)) {
+        ngx_http_corral_metrics_print(out, ",\"active\":%uD,\"reserved\":%uD",
+                                      view.active, view.reserved);
         ngx_http_corral_status_totals(out, &view.totals);
     }
 
@@ -697,6 +721,7 @@ ngx_http_corral_status_instance(
 {
     ngx_http_corral_metrics_out_t *out = data;
 
+    double                       latency;
     ngx_http_corral_slot_view_t  view;
 
     ngx_http_corral_metrics_print(out,
@@ -713,6 +738,10 @@ ngx_http_corral_status_instance(
             ",\"active\":%uD,\"reserved\":%uD,\"availability\":\"%s\"",
             view.active, view.reserved,
             ngx_http_corral_status_avails[view.avail]);
+
+        if (ngx_http_corral_table_latency(instance->ref, &latency)) {
+            ngx_http_corral_metrics_print(out, ",\"latency_ms\":%.1f", latency);
+        }
 
         ngx_http_corral_status_totals(out, &view.totals);
     }

@@ -85,14 +85,6 @@ static ngx_str_t  ngx_http_corral_publish_connection_fields[] = {
     CORRAL_CONNECTION_FIELDS(ngx_http_corral_publish_name)
 };
 
-/* by ngx_http_corral_method_e */
-
-static ngx_str_t  ngx_http_corral_publish_methods[] = {
-    ngx_string("round_robin"),
-    ngx_string("least_conn"),
-    ngx_string("hash")
-};
-
 static ngx_http_corral_publish_t  ngx_http_corral_publish;
 
 
@@ -657,7 +649,7 @@ ngx_http_corral_publish_json(u_char *p, ngx_http_corral_pair_view_t *view,
         ngx_str_set(&status, "closing");
     }
 
-    method = ngx_min(view->method, NGX_HTTP_CORRAL_HASH);
+    method = ngx_min(view->method, NGX_HTTP_CORRAL_EWMA);
     start = p;
 
 #define str(field, value)                                                     \
@@ -677,7 +669,7 @@ ngx_http_corral_publish_json(u_char *p, ngx_http_corral_pair_view_t *view,
     num(client_port, view->client_port);
     str(user_agent, &view->user_agent);
     str(path, &view->path);
-    str(routing_strategy, &ngx_http_corral_publish_methods[method]);
+    str(routing_strategy, &ngx_http_corral_methods[method].name);
     str(status, &status);
     p = ngx_http_corral_publish_time(p, CONNECTION_connected_at,
                                      view->connected_at);

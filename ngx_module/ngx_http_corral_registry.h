@@ -26,6 +26,30 @@ typedef enum {
 } ngx_http_corral_kind_e;
 
 
+/* in the order of CORRAL_BALANCE_*, whose bits are 1 << method */
+
+typedef enum {
+    NGX_HTTP_CORRAL_ROUND_ROBIN = 0,
+    NGX_HTTP_CORRAL_LEAST_CONN,
+    NGX_HTTP_CORRAL_HASH,
+    NGX_HTTP_CORRAL_RANDOM,
+    NGX_HTTP_CORRAL_P2C,
+    NGX_HTTP_CORRAL_EWMA
+} ngx_http_corral_method_e;
+
+
+/* a word for a method; the first with its number is its name */
+
+typedef struct {
+    ngx_str_t                    name;
+    ngx_uint_t                   method;    /* ngx_http_corral_method_e */
+} ngx_http_corral_method_t;
+
+
+/* in the order of corral_method_e from 1 on; the last has no name */
+extern ngx_http_corral_method_t  ngx_http_corral_methods[];
+
+
 /* An instance that a service may pick.  Lives as long as its service. */
 
 typedef struct {
@@ -80,6 +104,7 @@ typedef struct {
     ngx_uint_t                   protocol;  /* corral_protocol_e */
     ngx_uint_t                   desired;   /* corral_desired_e */
     ngx_uint_t                   balance_method;     /* corral_method_e */
+    uint32_t                     hash_factor;        /* percent, 0: none */
     uint32_t                     max_sessions;
     ngx_http_corral_terms_t      terms;
 

@@ -25,6 +25,20 @@ static ngx_int_t ngx_http_corral_registry_build_string(ngx_pool_t *pool,
     ngx_str_t *dst, corral_str_t *src);
 
 
+ngx_http_corral_method_t  ngx_http_corral_methods[] = {
+    { ngx_string("round_robin"), NGX_HTTP_CORRAL_ROUND_ROBIN },
+    { ngx_string("least_conn"), NGX_HTTP_CORRAL_LEAST_CONN },
+    { ngx_string("hash"), NGX_HTTP_CORRAL_HASH },
+    { ngx_string("random"), NGX_HTTP_CORRAL_RANDOM },
+    { ngx_string("p2c"), NGX_HTTP_CORRAL_P2C },
+    { ngx_string("ewma"), NGX_HTTP_CORRAL_EWMA },
+    { ngx_string("weighted_round_robin"), NGX_HTTP_CORRAL_ROUND_ROBIN },
+    { ngx_string("weighted_random"), NGX_HTTP_CORRAL_RANDOM },
+    { ngx_string("least_connections"), NGX_HTTP_CORRAL_LEAST_CONN },
+    { ngx_null_string, 0 }
+};
+
+
 /* builds the next object of a service from the documents after the update */
 
 ngx_int_t
@@ -73,6 +87,11 @@ ngx_http_corral_registry_build(ngx_http_corral_sentry_t *s)
     o->desired = doc->desired;
     o->balance_method = doc->balance;
     o->max_sessions = doc->max_sessions;
+
+    /* below 100 there would not be room for all */
+
+    o->hash_factor = doc->hash_balance_factor
+                     ? ngx_max(doc->hash_balance_factor, 100) : 0;
 
     ngx_http_corral_registry_build_terms(&o->terms, doc);
 
@@ -217,10 +236,11 @@ ngx_http_corral_registry_build_rank(ngx_http_corral_idoc_t *idoc)
 static ngx_int_t
 ngx_http_corral_registry_build_balance(ngx_http_corral_service_t *o)
 {
-    uint32_t    i, *weights;
-    uint64_t   *ids;
-    unsigned    methods;
-    ngx_int_t   rc;
+    uint32_t                   i, *weights;
+    uint64_t                  *ids;
+    unsigned                   methods;
+    ngx_int_t                  rc;
+    ngx_http_corral_method_t  *m;
 
     if (o->n == 0) {
         return NGX_OK;
@@ -238,23 +258,11 @@ ngx_http_corral_registry_build_balance(ngx_http_corral_service_t *o)
             ids[i] = o->instances[i].key;
         }
 
-        switch (o->balance_method) {
+        methods = ngx_http_corral_reg.methods;
 
-        case CORRAL_METHOD_ROUND_ROBIN:
-            methods = CORRAL_BALANCE_ROUND_ROBIN;
-            break;
-
-        case CORRAL_METHOD_LEAST_CONN:
-            methods = CORRAL_BALANCE_LEAST_CONN;
-            break;
-
-        case CORRAL_METHOD_HASH:
-            methods = CORRAL_BALANCE_HASH;
-            break;
-
-        default: /* CORRAL_METHOD_DEFAULT */
-            methods = ngx_http_corral_reg.methods;
-            break;
+        if (o->balance_method != CORRAL_METHOD_DEFAULT) {
+            m = &ngx_http_corral_methods[o->balance_method - 1];
+            methods = 1 << m->method;
         }
 
         o->balance = corral_balance_create(o->n, weights, ids, methods,

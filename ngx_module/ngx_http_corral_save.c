@@ -40,6 +40,7 @@ typedef struct {
     ngx_uint_t                     image;   /* write it into the zone, too */
     ngx_str_t                     *path;    /* NULL: no file */
     ngx_str_t                      text;
+    size_t                         size;    /* of the last text */
     ngx_str_t                      epoch;   /* of text */
     u_char                         epoch_data[65];
     uint64_t                       revision;
@@ -170,6 +171,13 @@ ngx_http_corral_save_compare(void)
 }
 
 
+size_t
+ngx_http_corral_save_size(void)
+{
+    return ngx_http_corral_save.size;
+}
+
+
 static ngx_int_t
 ngx_http_corral_save_print(uint64_t until)
 {
@@ -202,6 +210,7 @@ ngx_http_corral_save_print(uint64_t until)
     save->epoch.data = save->epoch_data;
     save->epoch.len = ngx_strlen(save->epoch_data);
     save->revision = info->revision;
+    save->size = save->text.len;
 
     save->state = save->image ? NGX_HTTP_CORRAL_SAVE_IMAGE
                               : NGX_HTTP_CORRAL_SAVE_OPEN;

@@ -38,4 +38,8 @@ void ngx_http_corral_save_abort(void);
 ngx_int_t ngx_http_corral_save_compare(void);
 
 
+/* Bytes of the text that was saved last, 0 before the first. */
+size_t ngx_http_corral_save_size(void);
+
+
 #endif /* _NGX_HTTP_CORRAL_SAVE_H_INCLUDED_ */

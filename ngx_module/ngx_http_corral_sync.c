@@ -30,7 +30,13 @@
 
 #define NGX_HTTP_CORRAL_SYNC_WATCH    1000       /* ms, looks at the file */
 #define NGX_HTTP_CORRAL_SYNC_SETTLE   200        /* ms, before it is saved */
-#define NGX_HTTP_CORRAL_SYNC_FILE     2000       /* ms between two files */
+
+/*
+ * ms between two files.  Small ones are written with each image: the workers
+ * of a new binary find no image, and begin with the file.
+ */
+#define NGX_HTTP_CORRAL_SYNC_FILE     2000
+#define NGX_HTTP_CORRAL_SYNC_SMALL    (64 * 1024)
 
 
 typedef enum {
@@ -459,7 +465,7 @@ ngx_http_corral_sync_save(ngx_event_t *ev)
 {
     ngx_int_t                rc;
     ngx_str_t               *path;
-    ngx_msec_t               passed;
+    ngx_msec_t               passed, pause;
     ngx_http_corral_sync_t  *sync;
 
     sync = &ngx_http_corral_sync;
@@ -482,11 +488,13 @@ ngx_http_corral_sync_save(ngx_event_t *ev)
 
     path = NULL;
     passed = 0;
+    pause = ngx_http_corral_save_size() > NGX_HTTP_CORRAL_SYNC_SMALL
+            ? NGX_HTTP_CORRAL_SYNC_FILE : 0;
 
     if (sync->info.configured && sync->conf->state_file.len) {
         passed = ngx_current_msec - sync->file_time;
 
-        if (sync->file_time == 0 || passed >= NGX_HTTP_CORRAL_SYNC_FILE) {
+        if (sync->file_time == 0 || passed >= pause) {
             path = &sync->conf->state_file;
             sync->file_time = ngx_current_msec;
             sync->file_due = 0;
@@ -497,7 +505,7 @@ ngx_http_corral_sync_save(ngx_event_t *ev)
     }
 
     if (rc == 0 && path == NULL) {
-        ngx_add_timer(ev, NGX_HTTP_CORRAL_SYNC_FILE - passed);
+        ngx_add_timer(ev, pause - passed);
         return;
     }
 

@@ -23,77 +23,11 @@
 
 #include <corral_decode.h>
 
-#include "ngx_http_corral_table.h"
-#include "ngx_http_corral_table_suspect.h"
+#include "ngx_http_corral_table_slots.h"
 
 
-#define NGX_HTTP_CORRAL_PROCESSES   64      /* one bit each of a 64-bit mask */
-#define NGX_HTTP_CORRAL_KEY_LEN     96      /* "i:" id 64 ":" incarnation 10 */
 #define NGX_HTTP_CORRAL_SLOT_REST   60      /* seconds unseen until reused */
-#define NGX_HTTP_CORRAL_EJECT_MAX   4       /* doublings of fail_timeout */
 #define NGX_HTTP_CORRAL_NONE        0xffffffff
-
-
-typedef struct {
-    volatile uint32_t            active;
-    volatile uint32_t            reserved;
-} ngx_http_corral_count_t;
-
-
-typedef struct {
-    uint32_t                     seq;       /* 0: never given out */
-    uint32_t                     next;      /* of its bucket */
-    uint32_t                     hash;
-    uint32_t                     len;
-    u_char                       key[NGX_HTTP_CORRAL_KEY_LEN];
-    ngx_atomic_t                 seen;      /* ngx_time() of the last sight */
-
-    ngx_atomic_t                 fails;     /* in a row */
-    ngx_atomic_t                 ejected;   /* msec until, 0: available */
-    ngx_atomic_t                 trial;     /* msec until the next trial */
-    ngx_atomic_t                 times;     /* ejections, for the doubling */
-    ngx_atomic_t                 rest;      /* fail_timeout, msec */
-    uint32_t                     cursor;    /* of a service's round robin */
-
-    ngx_http_corral_totals_t     totals;
-    ngx_http_corral_count_t      counts[NGX_HTTP_CORRAL_PROCESSES];
-} ngx_http_corral_shslot_t;
-
-
-typedef struct {
-    ngx_pid_t                    pid;
-    uint64_t                     start_time;
-    ngx_atomic_t                 exiting;
-} ngx_http_corral_process_t;
-
-
-typedef struct {
-    u_char                      *data;
-    size_t                       len;
-    uint64_t                     revision;
-    uint32_t                     crc32;
-    u_char                       epoch[65];
-} ngx_http_corral_image_t;
-
-
-typedef struct {
-    u_char                       nonce[16];
-    ngx_atomic_t                 live;      /* bit i: process i is in use */
-    ngx_http_corral_process_t    processes[NGX_HTTP_CORRAL_PROCESSES];
-
-    ngx_uint_t                   nslots;
-    ngx_uint_t                   used;      /* slots given out, from below */
-    ngx_uint_t                   nbuckets;  /* a power of two */
-    uint32_t                    *buckets;
-    ngx_http_corral_shslot_t    *slots;
-
-    ngx_http_corral_suspects_t   suspects;
-
-    size_t                       image_size;
-    ngx_atomic_t                 current;   /* image 0 or 1, 2: none */
-    ngx_pid_t                    writer;    /* of the other image */
-    ngx_http_corral_image_t      images[2];
-} ngx_http_corral_shctx_t;
 
 
 /* what this worker has not yet added to the totals of a slot */
@@ -115,12 +49,10 @@ static uint32_t ngx_http_corral_table_find_locked(ngx_str_t *key,
     uint32_t hash);
 static uint32_t ngx_http_corral_table_take_locked(void);
 static void ngx_http_corral_table_unlink_locked(uint32_t i);
-static ngx_http_corral_shslot_t *ngx_http_corral_table_get(
-    ngx_http_corral_slot_t ref);
+static void ngx_http_corral_table_count(ngx_http_corral_slot_t ref,
+    ngx_int_t active, ngx_int_t reserved);
 static void ngx_http_corral_table_sum(ngx_http_corral_shslot_t *slot,
     uint32_t *active, uint32_t *reserved);
-static void ngx_http_corral_table_add_totals(ngx_http_corral_shslot_t *slot,
-    ngx_http_corral_totals_t *delta);
 
 
 /* of this worker */
@@ -619,9 +551,7 @@ ngx_http_corral_table_unlink_locked(uint32_t i)
 }
 
 
-/* the slot that ref still means, or NULL */
-
-static ngx_http_corral_shslot_t *
+ngx_http_corral_shslot_t *
 ngx_http_corral_table_get(ngx_http_corral_slot_t ref)
 {
     ngx_http_corral_shctx_t  *sh;
@@ -653,65 +583,65 @@ ngx_http_corral_table_seen(ngx_http_corral_slot_t ref)
 
 void
 ngx_http_corral_table_reserve(ngx_http_corral_slot_t ref,
-    ngx_http_corral_hold_t *hold)
+    ngx_http_corral_slot_t service, ngx_http_corral_hold_t *hold)
 {
-    ngx_http_corral_shslot_t  *slot;
-
     ngx_http_corral_table_release(hold);
 
     hold->ref = ref;
+    hold->service = service;
     hold->state = NGX_HTTP_CORRAL_HOLD_RESERVED;
 
-    slot = ngx_http_corral_table_get(ref);
-
-    if (slot && ngx_http_corral_column < NGX_HTTP_CORRAL_PROCESSES) {
-        slot->counts[ngx_http_corral_column].reserved++;
-    }
+    ngx_http_corral_table_count(ref, 0, 1);
+    ngx_http_corral_table_count(service, 0, 1);
 }
 
 
 void
 ngx_http_corral_table_activate(ngx_http_corral_hold_t *hold)
 {
-    ngx_http_corral_shslot_t  *slot;
-
     if (hold->state != NGX_HTTP_CORRAL_HOLD_RESERVED) {
         return;
     }
 
     hold->state = NGX_HTTP_CORRAL_HOLD_ACTIVE;
 
-    slot = ngx_http_corral_table_get(hold->ref);
-
-    if (slot && ngx_http_corral_column < NGX_HTTP_CORRAL_PROCESSES) {
-        slot->counts[ngx_http_corral_column].active++;
-        slot->counts[ngx_http_corral_column].reserved--;
-    }
+    ngx_http_corral_table_count(hold->ref, 1, -1);
+    ngx_http_corral_table_count(hold->service, 1, -1);
 }
 
 
 void
 ngx_http_corral_table_release(ngx_http_corral_hold_t *hold)
 {
-    ngx_http_corral_shslot_t  *slot;
+    ngx_int_t  active;
 
     if (hold->state == NGX_HTTP_CORRAL_HOLD_NONE) {
         return;
     }
 
-    slot = ngx_http_corral_table_get(hold->ref);
+    active = hold->state == NGX_HTTP_CORRAL_HOLD_ACTIVE;
 
-    if (slot && ngx_http_corral_column < NGX_HTTP_CORRAL_PROCESSES) {
-
-        if (hold->state == NGX_HTTP_CORRAL_HOLD_ACTIVE) {
-            slot->counts[ngx_http_corral_column].active--;
-
-        } else {
-            slot->counts[ngx_http_corral_column].reserved--;
-        }
-    }
+    ngx_http_corral_table_count(hold->ref, -active, active - 1);
+    ngx_http_corral_table_count(hold->service, -active, active - 1);
 
     hold->state = NGX_HTTP_CORRAL_HOLD_NONE;
+}
+
+
+/* in the column of this process, which nobody else writes */
+
+static void
+ngx_http_corral_table_count(ngx_http_corral_slot_t ref, ngx_int_t active,
+    ngx_int_t reserved)
+{
+    ngx_http_corral_shslot_t  *slot;
+
+    slot = ngx_http_corral_table_get(ref);
+
+    if (slot && ngx_http_corral_column < NGX_HTTP_CORRAL_PROCESSES) {
+        slot->counts[ngx_http_corral_column].active += active;
+        slot->counts[ngx_http_corral_column].reserved += reserved;
+    }
 }
 
 
@@ -777,114 +707,6 @@ ngx_http_corral_table_cursor(ngx_http_corral_slot_t ref)
 }
 
 
-ngx_http_corral_avail_e
-ngx_http_corral_table_avail(ngx_http_corral_slot_t ref, ngx_uint_t take)
-{
-    ngx_msec_t                 now, trial;
-    ngx_http_corral_shslot_t  *slot;
-
-    slot = ngx_http_corral_table_get(ref);
-
-    if (slot == NULL || slot->ejected == 0) {
-        return NGX_HTTP_CORRAL_AVAILABLE;
-    }
-
-    now = ngx_current_msec;
-
-    if ((ngx_msec_int_t) (slot->ejected - now) > 0) {
-        return NGX_HTTP_CORRAL_EJECTED;
-    }
-
-    trial = slot->trial;
-
-    if (trial && (ngx_msec_int_t) (trial - now) > 0) {
-        return NGX_HTTP_CORRAL_EJECTED;     /* somebody's trial is under way */
-    }
-
-    if (!take) {
-        return NGX_HTTP_CORRAL_HALF_OPEN;
-    }
-
-    if (ngx_atomic_cmp_set(&slot->trial, trial, now + slot->rest)) {
-        return NGX_HTTP_CORRAL_HALF_OPEN;
-    }
-
-    return NGX_HTTP_CORRAL_EJECTED;
-}
-
-
-void
-ngx_http_corral_table_ok(ngx_http_corral_slot_t ref)
-{
-    ngx_http_corral_shslot_t  *slot;
-
-    slot = ngx_http_corral_table_get(ref);
-
-    if (slot == NULL || (slot->fails == 0 && slot->ejected == 0)) {
-        return;
-    }
-
-    /* the doubling is forgotten ten rests after the last ejection */
-
-    if (slot->ejected
-        && (ngx_msec_int_t) (ngx_current_msec - slot->ejected)
-           > (ngx_msec_int_t) slot->rest * 10)
-    {
-        slot->times = 0;
-    }
-
-    slot->fails = 0;
-    slot->trial = 0;
-    slot->ejected = 0;
-}
-
-
-ngx_uint_t
-ngx_http_corral_table_fail(ngx_http_corral_slot_t ref, ngx_uint_t max_fails,
-    ngx_msec_t fail_timeout, ngx_uint_t hard)
-{
-    ngx_msec_t                 now;
-    ngx_uint_t                 fails, times;
-    ngx_http_corral_shslot_t  *slot;
-    ngx_http_corral_totals_t   delta;
-
-    slot = ngx_http_corral_table_get(ref);
-
-    if (slot == NULL) {
-        return 0;
-    }
-
-    ngx_memzero(&delta, sizeof(ngx_http_corral_totals_t));
-    delta.failures = 1;
-
-    now = ngx_current_msec;
-    fails = ngx_atomic_fetch_add(&slot->fails, 1) + 1;
-
-    if (max_fails == 0
-        || (!hard && fails < max_fails && slot->ejected == 0)
-        || (slot->ejected && (ngx_msec_int_t) (slot->ejected - now) > 0))
-    {
-        ngx_http_corral_table_add_totals(slot, &delta);
-        return 0;
-    }
-
-    times = slot->times;
-
-    if (times < NGX_HTTP_CORRAL_EJECT_MAX) {
-        slot->times = times + 1;            /* a lost race only ejects less */
-    }
-
-    slot->rest = fail_timeout;
-    slot->trial = 0;
-    slot->ejected = now + (fail_timeout << times);
-
-    delta.ejections = 1;
-    ngx_http_corral_table_add_totals(slot, &delta);
-
-    return 1;
-}
-
-
 #define ngx_http_corral_table_add_field(field, text)                        \
     if (delta->field) {                                                       \
         (void) ngx_atomic_fetch_add((ngx_atomic_t *) &slot->totals.field,     \
@@ -892,7 +714,7 @@ ngx_http_corral_table_fail(ngx_http_corral_slot_t ref, ngx_uint_t max_fails,
     }
 
 
-static void
+void
 ngx_http_corral_table_add_totals(ngx_http_corral_shslot_t *slot,
     ngx_http_corral_totals_t *delta)
 {

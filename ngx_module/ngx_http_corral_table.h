@@ -37,6 +37,7 @@ typedef enum {
 
 typedef struct {
     ngx_http_corral_slot_t  ref;
+    ngx_http_corral_slot_t  service;        /* counts the same */
     uint32_t                state;          /* ngx_http_corral_hold_e */
 } ngx_http_corral_hold_t;
 
@@ -128,9 +129,12 @@ ngx_http_corral_slot_t ngx_http_corral_table_slot(ngx_str_t *key);
 /* The worker still uses the slot; without it for a minute it may be reused. */
 void ngx_http_corral_table_seen(ngx_http_corral_slot_t ref);
 
-/* Holds: reserve, activate and release are idempotent by their state. */
+/*
+ * Holds: reserve, activate and release are idempotent by their state.  Each is
+ * counted twice: for the instance, and for all instances of its service.
+ */
 void ngx_http_corral_table_reserve(ngx_http_corral_slot_t ref,
-    ngx_http_corral_hold_t *hold);
+    ngx_http_corral_slot_t service, ngx_http_corral_hold_t *hold);
 void ngx_http_corral_table_activate(ngx_http_corral_hold_t *hold);
 void ngx_http_corral_table_release(ngx_http_corral_hold_t *hold);
 
@@ -161,6 +165,16 @@ ngx_http_corral_avail_e ngx_http_corral_table_avail(ngx_http_corral_slot_t ref,
 void ngx_http_corral_table_ok(ngx_http_corral_slot_t ref);
 ngx_uint_t ngx_http_corral_table_fail(ngx_http_corral_slot_t ref,
     ngx_uint_t max_fails, ngx_msec_t fail_timeout, ngx_uint_t hard);
+
+/*
+ * The time an instance takes to answer (also kept of a service), in ms: sample
+ * notes one, latency gives the estimate of now.  Returns 0, and 0.0, if there
+ * is no sample yet.
+ */
+void ngx_http_corral_table_sample(ngx_http_corral_slot_t ref,
+    ngx_msec_t latency);
+ngx_uint_t ngx_http_corral_table_latency(ngx_http_corral_slot_t ref,
+    double *latency);
 
 /*
  * Adds to totals.  The first is for rare events; the relay collects in local

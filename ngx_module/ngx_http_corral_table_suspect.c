@@ -6,8 +6,7 @@
  */
 
 
-#include "ngx_http_corral_table.h"
-#include "ngx_http_corral_table_suspect.h"
+#include "ngx_http_corral_table_slots.h"
 
 
 #define NGX_HTTP_CORRAL_SUSPECT_TIME  60        /* seconds */

@@ -11,26 +11,12 @@
 
 
 #include "ngx_http_corral.h"
+#include "ngx_http_corral_upstream.h"
+
+#include <corral_health.h>
 
 
 #define NGX_HTTP_CORRAL_TRIES  3
-
-
-typedef struct {
-    ngx_flag_t                  enabled;
-    ngx_http_complex_value_t   *service;
-    ngx_uint_t                  method;     /* ngx_http_corral_method_e */
-    ngx_str_t                   hash_key;
-} ngx_http_corral_upstream_srv_conf_t;
-
-
-/* what the callbacks of the balancer look at */
-
-typedef struct {
-    ngx_http_corral_service_t  *service;
-    ngx_http_corral_ctx_t      *ctx;
-    ngx_uint_t                  last_resort;
-} ngx_http_corral_upstream_view_t;
 
 
 static ngx_int_t ngx_http_corral_upstream_init(ngx_conf_t *cf,
@@ -49,21 +35,8 @@ static ngx_uint_t ngx_http_corral_upstream_speaks(ngx_http_upstream_t *u,
     ngx_http_corral_ctx_t *ctx);
 static ngx_int_t ngx_http_corral_upstream_name(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_http_corral_upstream_srv_conf_t *ucf);
-static ngx_uint_t ngx_http_corral_upstream_method(
-    ngx_http_corral_service_t *service,
-    ngx_http_corral_upstream_srv_conf_t *ucf, ngx_str_t *key);
-static uint32_t ngx_http_corral_upstream_choose(ngx_http_request_t *r,
-    ngx_http_corral_upstream_view_t *view, ngx_uint_t method,
-    ngx_str_t *hash_key);
-static uint64_t ngx_http_corral_upstream_random(void);
-static int ngx_http_corral_upstream_ok(void *data, uint32_t i);
-static uint32_t ngx_http_corral_upstream_load(void *data, uint32_t i);
-static uint64_t ngx_http_corral_upstream_key(ngx_http_request_t *r,
-    ngx_http_corral_ctx_t *ctx, ngx_str_t *name);
-static void ngx_http_corral_upstream_cookie(ngx_http_request_t *r,
-    ngx_str_t *name, ngx_str_t *value);
-static ngx_int_t ngx_http_corral_upstream_copy(ngx_http_request_t *r,
-    ngx_http_corral_ctx_t *ctx, ngx_http_corral_instance_t *instance);
+static void ngx_http_corral_upstream_sample(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx, ngx_uint_t ok);
 static ngx_int_t ngx_http_corral_upstream_header_filter(
     ngx_http_request_t *r);
 static ngx_int_t ngx_http_corral_upstream_init_filter(ngx_conf_t *cf);
@@ -85,7 +58,7 @@ static ngx_command_t  ngx_http_corral_upstream_commands[] = {
       0,
       NULL },
 
-    /* corral_balance round_robin | least_conn | hash [key]; */
+    /* corral_balance method [key]; */
 
     { ngx_string("corral_balance"),
       NGX_HTTP_UPS_CONF|NGX_CONF_TAKE12,
@@ -409,6 +382,8 @@ ngx_http_corral_upstream_report(ngx_http_request_t *r,
 
     ctx->reported = 1;
 
+    ngx_http_corral_upstream_sample(r, ctx, ok);
+
     if (ok) {
         ngx_http_corral_table_ok(ctx->instance.ref);
         return;
@@ -426,302 +401,40 @@ ngx_http_corral_upstream_report(ngx_http_request_t *r,
 }
 
 
-ngx_int_t
-ngx_http_corral_upstream_pick(ngx_http_request_t *r,
-    ngx_http_corral_ctx_t *ctx, ngx_http_upstream_srv_conf_t *us)
-{
-    uint32_t                              i;
-    ngx_str_t                             hash_key;
-    ngx_http_corral_instance_t           *instance;
-    ngx_http_corral_main_conf_t          *mcf;
-    ngx_http_corral_upstream_view_t       view;
-    ngx_http_corral_upstream_srv_conf_t  *ucf;
-
-    ngx_http_corral_table_release(&ctx->hold);
-
-    if (us == NULL) {
-        mcf = ngx_http_get_module_main_conf(r, ngx_http_corral_module);
-        us = mcf->upstream;
-    }
-
-    ucf = us ? ngx_http_conf_upstream_srv_conf(us,
-                                         ngx_http_corral_upstream_module)
-             : NULL;
-
-    view.ctx = ctx;
-    view.service = ngx_http_corral_registry_find(&ctx->service_id);
-
-    if (view.service == NULL || view.service->n == 0) {
-        return NGX_BUSY;
-    }
-
-    ctx->method = ngx_http_corral_upstream_method(view.service, ucf,
-                                                  &hash_key);
-
-    i = ngx_http_corral_upstream_choose(r, &view, ctx->method, &hash_key);
-
-    if (i == CORRAL_BALANCE_NONE) {
-        return NGX_BUSY;
-    }
-
-    instance = &view.service->instances[i];
-
-    if (ngx_http_corral_upstream_copy(r, ctx, instance) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    if (ctx->ntried < NGX_HTTP_CORRAL_MAX_TRIES) {
-        ctx->tried[ctx->ntried++] = instance->key;
-    }
-
-    (void) ngx_http_corral_table_avail(instance->ref, 1);
-
-    ngx_http_corral_table_reserve(instance->ref, &ctx->hold);
-
-    return NGX_OK;
-}
-
-
-/* the method and hash key of a service: its own, or those of the block */
-
-static ngx_uint_t
-ngx_http_corral_upstream_method(ngx_http_corral_service_t *service,
-    ngx_http_corral_upstream_srv_conf_t *ucf, ngx_str_t *key)
-{
-    *key = service->hash_key;
-
-    switch (service->balance_method) {
-
-    case CORRAL_METHOD_ROUND_ROBIN:
-        return NGX_HTTP_CORRAL_ROUND_ROBIN;
-
-    case CORRAL_METHOD_LEAST_CONN:
-        return NGX_HTTP_CORRAL_LEAST_CONN;
-
-    case CORRAL_METHOD_HASH:
-        return NGX_HTTP_CORRAL_HASH;
-
-    default: /* CORRAL_METHOD_DEFAULT */
-
-        if (ucf == NULL) {
-            return NGX_HTTP_CORRAL_ROUND_ROBIN;
-        }
-
-        if (ucf->hash_key.len) {
-            *key = ucf->hash_key;
-        }
-
-        return ucf->method;
-    }
-}
-
-
 /*
- * Ejected instances are passed over.  When nothing else is left they are
- * tried all the same: a gateway that has ejected all of them knows nothing,
- * and a try costs less than an answer that is wrong.
+ * The time to the head of the answer: of a WebSocket that is its handshake,
+ * never how long it lasts.  A failure and an answer that says "not now" cost
+ * more than a slow answer, however fast they were.
  */
-
-static uint32_t
-ngx_http_corral_upstream_choose(ngx_http_request_t *r,
-    ngx_http_corral_upstream_view_t *view, ngx_uint_t method,
-    ngx_str_t *hash_key)
-{
-    uint32_t                    i, *cursor;
-    corral_balance_view_t       bv;
-    ngx_http_corral_service_t  *service;
-
-    service = view->service;
-
-    bv.ok = ngx_http_corral_upstream_ok;
-    bv.load = ngx_http_corral_upstream_load;
-    bv.data = view;
-
-    for (view->last_resort = 0; view->last_resort < 2; view->last_resort++) {
-
-        switch (method) {
-
-        case NGX_HTTP_CORRAL_LEAST_CONN:
-            i = corral_balance_least_conn(service->balance, &bv,
-                                          ngx_http_corral_upstream_random());
-            break;
-
-        case NGX_HTTP_CORRAL_HASH:
-            i = corral_balance_hash(service->balance, &bv,
-                                    ngx_http_corral_upstream_key(r, view->ctx,
-                                                                 hash_key));
-            break;
-
-        default: /* NGX_HTTP_CORRAL_ROUND_ROBIN */
-
-            /* one cursor for all workers, so that a cycle is exact */
-
-            cursor = ngx_http_corral_table_cursor(view->ctx->terms.ref);
-
-            i = corral_balance_round_robin(service->balance, &bv, cursor,
-                                           ngx_http_corral_upstream_random());
-            break;
-        }
-
-        if (i != CORRAL_BALANCE_NONE) {
-            return i;
-        }
-    }
-
-    return CORRAL_BALANCE_NONE;
-}
-
-
-/* xorshift64* (S. Vigna, An experimental exploration of Marsaglia's ...) */
-
-static uint64_t
-ngx_http_corral_upstream_random(void)
-{
-    static uint64_t  x;
-
-    if (x == 0) {
-        x = ((uint64_t) ngx_random() << 32 | (uint64_t) ngx_random()) | 1;
-    }
-
-    x ^= x >> 12;
-    x ^= x << 25;
-    x ^= x >> 27;
-
-    return x * 0x2545F4914F6CDD1DULL;
-}
-
-
-static int
-ngx_http_corral_upstream_ok(void *data, uint32_t i)
-{
-    ngx_http_corral_upstream_view_t *view = data;
-
-    ngx_uint_t                   n;
-    ngx_http_corral_ctx_t       *ctx;
-    ngx_http_corral_instance_t  *instance;
-
-    ctx = view->ctx;
-    instance = &view->service->instances[i];
-
-    for (n = 0; n < ctx->ntried; n++) {
-        if (ctx->tried[n] == instance->key) {
-            return 0;
-        }
-    }
-
-    if (!view->last_resort
-        && ngx_http_corral_table_avail(instance->ref, 0)
-           == NGX_HTTP_CORRAL_EJECTED)
-    {
-        return 0;
-    }
-
-    return view->service->max_sessions == 0
-           || ngx_http_corral_table_load(instance->ref)
-              < view->service->max_sessions;
-}
-
-
-static uint32_t
-ngx_http_corral_upstream_load(void *data, uint32_t i)
-{
-    ngx_http_corral_upstream_view_t *view = data;
-
-    return ngx_http_corral_table_load(view->service->instances[i].ref);
-}
-
-
-/*
- * The value that a hash key names; a request without it is hashed by the
- * address of the client.
- */
-
-static uint64_t
-ngx_http_corral_upstream_key(ngx_http_request_t *r,
-    ngx_http_corral_ctx_t *ctx, ngx_str_t *name)
-{
-    u_char           *p;
-    ngx_str_t         key, rest;
-    ngx_table_elt_t  *h;
-
-    ngx_str_null(&key);
-
-    p = ngx_strlchr(name->data, name->data + name->len, '.');
-
-    rest.data = p ? p + 1 : name->data + name->len;
-    rest.len = name->data + name->len - rest.data;
-
-    if (p == NULL && name->len == sizeof("session") - 1
-        && ngx_strncmp(name->data, "session", name->len) == 0)
-    {
-        key = ctx->session;
-
-    } else if (p && ngx_strncmp(name->data, "header.", 7) == 0) {
-        h = ngx_http_corral_get_header(r, &rest);
-
-        if (h) {
-            key = h->value;
-        }
-
-    } else if (p && ngx_strncmp(name->data, "query.", 6) == 0) {
-        (void) ngx_http_arg(r, rest.data, rest.len, &key);
-
-    } else if (p && ngx_strncmp(name->data, "cookie.", 7) == 0) {
-        ngx_http_corral_upstream_cookie(r, &rest, &key);
-    }
-
-    if (key.len == 0) {
-        key = r->connection->addr_text;
-    }
-
-    return corral_balance_key(key.data, key.len);
-}
-
 
 static void
-ngx_http_corral_upstream_cookie(ngx_http_request_t *r, ngx_str_t *name,
-    ngx_str_t *value)
+ngx_http_corral_upstream_sample(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx, ngx_uint_t ok)
 {
-#if (nginx_version >= 1023000)
+    ngx_msec_t                  latency;
+    ngx_http_upstream_state_t  *state;
 
-    (void) ngx_http_parse_multi_header_lines(r, r->headers_in.cookie, name,
-                                             value);
-#else
+    state = r->upstream ? r->upstream->state : NULL;
 
-    (void) ngx_http_parse_multi_header_lines(&r->headers_in.cookies, name,
-                                             value);
-#endif
-}
+    latency = (state && state->header_time != (ngx_msec_t) -1)
+              ? state->header_time : 0;
 
-
-static ngx_int_t
-ngx_http_corral_upstream_copy(ngx_http_request_t *r,
-    ngx_http_corral_ctx_t *ctx, ngx_http_corral_instance_t *instance)
-{
-    u_char  *p;
-
-    p = ngx_palloc(r->pool, instance->socklen + instance->id.len
-                            + instance->name.len);
-    if (p == NULL) {
-        return NGX_ERROR;
+    if (!ok || (state && (state->status == NGX_HTTP_TOO_MANY_REQUESTS
+                          || state->status >= NGX_HTTP_INTERNAL_SERVER_ERROR)))
+    {
+        latency = ngx_max(latency, CORRAL_HEALTH_PENALTY);
     }
 
-    ctx->instance = *instance;
-
-    ctx->instance.sockaddr = (struct sockaddr *) p;
-    p = ngx_cpymem(p, instance->sockaddr, instance->socklen);
-
-    ctx->instance.id.data = p;
-    p = ngx_cpymem(p, instance->id.data, instance->id.len);
-
-    ctx->instance.name.data = p;
-    ngx_memcpy(p, instance->name.data, instance->name.len);
-
-    return NGX_OK;
+    ngx_http_corral_table_sample(ctx->instance.ref, latency);
+    ngx_http_corral_table_sample(ctx->terms.ref, latency);
 }
 
 
-/* an answer below 500 has come: the instance is well, also while it streams */
+/*
+ * An answer below 500 has come: the instance is well, also while it streams.
+ * One of 500 or more that nginx passes is not for us to call a failure, but the
+ * instance must not look fast.
+ */
 
 static ngx_int_t
 ngx_http_corral_upstream_header_filter(ngx_http_request_t *r)
@@ -730,11 +443,17 @@ ngx_http_corral_upstream_header_filter(ngx_http_request_t *r)
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_corral_module);
 
-    if (ctx && ctx->taken && r->upstream
-        && ctx->hold.state == NGX_HTTP_CORRAL_HOLD_ACTIVE
-        && r->headers_out.status < NGX_HTTP_INTERNAL_SERVER_ERROR)
+    if (ctx == NULL || !ctx->taken || ctx->reported || r->upstream == NULL
+        || ctx->hold.state != NGX_HTTP_CORRAL_HOLD_ACTIVE)
     {
+        return ngx_http_next_header_filter(r);
+    }
+
+    if (r->headers_out.status < NGX_HTTP_INTERNAL_SERVER_ERROR) {
         ngx_http_corral_upstream_report(r, ctx, 1, 0);
+
+    } else {
+        ngx_http_corral_upstream_sample(r, ctx, 0);
     }
 
     return ngx_http_next_header_filter(r);
@@ -843,6 +562,7 @@ ngx_http_corral_balance(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_http_corral_upstream_srv_conf_t *ucf = conf;
 
     ngx_str_t                    *value;
+    ngx_http_corral_method_t     *m;
     ngx_http_corral_main_conf_t  *mcf;
 
     value = cf->args->elts;
@@ -852,22 +572,23 @@ ngx_http_corral_balance(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "must stand behind \"corral\"";
     }
 
-    if (ngx_strcmp(value[1].data, "round_robin") == 0) {
-        ucf->method = NGX_HTTP_CORRAL_ROUND_ROBIN;
+    for (m = ngx_http_corral_methods; m->name.len; m++) {
+        if (value[1].len == m->name.len
+            && ngx_strncmp(value[1].data, m->name.data, m->name.len) == 0)
+        {
+            break;
+        }
+    }
 
-    } else if (ngx_strcmp(value[1].data, "least_conn") == 0) {
-        ucf->method = NGX_HTTP_CORRAL_LEAST_CONN;
-
-    } else if (ngx_strcmp(value[1].data, "hash") == 0) {
-        ucf->method = NGX_HTTP_CORRAL_HASH;
-
-    } else {
+    if (m->name.len == 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid method \"%V\": \"round_robin\", "
-                           "\"least_conn\" or \"hash\"", &value[1]);
+                           "\"least_conn\", \"random\", \"p2c\", \"ewma\" or "
+                           "\"hash\"", &value[1]);
         return NGX_CONF_ERROR;
     }
 
+    ucf->method = m->method;
     mcf->methods |= 1 << ucf->method;
 
     if (cf->args->nelts == 2) {

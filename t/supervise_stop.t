@@ -19,7 +19,7 @@ use Test::Corral::Daemon;
 
 my $d = Test::Corral::Daemon->new();
 
-plan(tests => 36);
+plan(tests => 38);
 
 $d->start();
 
@@ -149,6 +149,14 @@ ok(wait_for(sub { $d->api('GET', '/services/echo');
     $d->{http} == 404 }, 10), 'the service is gone');
 ok(!alive($gone->{pid}), 'and its process was before');
 ok(-s "$d->{dir}/l/$gone->{instance_id}.log", 'its log stays');
+
+# by force: not a second later
+
+$d->service(name => 'forced', command => $d->agent());
+my ($forced) = $d->wait_running('forced', 1);
+$d->api('DELETE', '/services/forced?force=1');
+is($d->{http}, 200, 'deleted by force');
+ok(wait_for(sub { !alive($forced->{pid}) }, 2), 'its process goes with it');
 
 $d->finish();
 

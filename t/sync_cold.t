@@ -9,6 +9,7 @@ use warnings;
 use strict;
 
 use Test::More;
+use Time::HiRes qw/stat time/;
 
 BEGIN { use FindBin; chdir($FindBin::Bin); }
 
@@ -32,7 +33,7 @@ my $store = Test::Corral::Store->new(
 $store->command('AUTH', 'p@ss:word');
 $store->command('SELECT', 5);
 
-$t->write_file_expand('nginx.conf', <<'EOT')->plan(9);
+$t->write_file_expand('nginx.conf', <<'EOT')->plan(11);
 
 %%TEST_GLOBALS%%
 
@@ -76,18 +77,31 @@ $t->run();
 ok(defined $store->wait_acks(2, 1), 'password and database');
 ok(wait_for(sub { -s $file }), 'state file');
 
-# several changes are one file, two seconds after the last one at the latest
+# several changes are one file or a few, soon after the last one
 
-my $revision;
-$revision = $store->commit($store->instance('one', "more.$_", $address))
-    for 1 .. 20;
+my ($revision, %written);
+
+for (1 .. 20) {
+    $revision = $store->commit($store->instance('one', "more.$_", $address));
+    $written{(stat $file)[9]} = 1;
+}
+
+ok(in_file(), 'written after them');
+cmp_ok(scalar keys %written, '<', 10, 'not with each change');
+
+# one change after the other: each is soon there, as the file is small
+
+my $start = time();
+
+for (1 .. 8) {
+    $revision = $store->commit($store->instance('one', 'more.1', $address));
+    in_file();
+}
+
+ok(in_file(), 'written after each');
+cmp_ok(time() - $start, '<', 5, sprintf 'soon: %.1f s for eight',
+    time() - $start);
 $store->wait_acks(2, $revision);
-
-like($t->read_file('gateway.state'), qr/"revision":1\b/,
-    'not written with each change');
-ok(wait_for(sub {
-    $t->read_file('gateway.state') =~ /"revision":$revision\b/ }),
-    'written after them');
 
 is(join(' ', glob "$file.*"), '', 'nothing beside it');
 
@@ -102,5 +116,15 @@ is($t->status()->{revision}, $revision, 'the last revision');
 is(scalar keys %{ $t->counts() }, 21, 'all instances');
 like($t->read_file('error.log'), qr/loaded from file: .* revision $revision/,
     'from the state file');
+
+###############################################################################
+
+# Whether the file has the last revision; keeps the times it was written.
+
+sub in_file {
+    return wait_for(sub {
+        $written{(stat $file)[9]} = 1;
+        $t->read_file('gateway.state') =~ /"revision":$revision\b/ });
+}
 
 ###############################################################################

@@ -27,13 +27,13 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 use IO::Socket::INET;
-use Time::HiRes qw/time sleep/;
+use Time::HiRes qw/stat time sleep/;
 
 my $t = Test::Corral->new()->has(qw/corral corral_redis redis-server/);
 
 my $store = Test::Corral::Store->new($t->redis());
 
-$t->write_file_expand('nginx.conf', <<'EOT')->plan(11);
+$t->write_file_expand('nginx.conf', <<'EOT')->plan(13);
 
 %%TEST_GLOBALS%%
 
@@ -225,9 +225,26 @@ ok(defined $store->wait_acks(1, 1), 'served by the new worker');
 unlike($t->read_file('error.log') =~ s/.*loaded from image//sr,
     qr/loaded from Redis/, 'and not loaded again');
 
+# one of this size is written every two seconds at most
+
+my ($file, %written) = ($t->testdir() . '/gateway.state');
+my $revision;
+$start = time();
+
+for (1 .. 5) {
+    $revision = $store->commit($store->service("more$_"));
+    my $next = time() + 0.4;
+    wait_for(sub { $written{(stat $file)[9]} = 1; time() > $next });
+}
+
+my $most_files = 2 + int((time() - $start) / 2);
+cmp_ok(scalar keys %written, '<=', $most_files, 'not written with each change');
+ok(wait_for(sub { $t->read_file('gateway.state') =~
+    /"revision":$revision\b/ }, 20), 'but after them');
+
 # the state file is whole
 
 my ($head) = split /\n/, $t->read_file('gateway.state'), 2;
-like($head, qr/"lines":11000\b/, 'the state file has all of it');
+like($head, qr/"lines":11005\b/, 'the state file has all of it');
 
 ###############################################################################

@@ -27,7 +27,7 @@ my @agents = map {
 
 state(1, 1 .. 3);
 
-$t->write_file_expand('nginx.conf', <<'EOF')->plan(19);
+$t->write_file_expand('nginx.conf', <<'EOF')->plan(32);
 
 %%TEST_GLOBALS%%
 
@@ -51,6 +51,16 @@ http {
         corral_balance  least_conn;
     }
 
+    upstream two {
+        corral;
+        corral_balance  p2c;
+    }
+
+    upstream chance {
+        corral;
+        corral_balance  weighted_random;
+    }
+
     upstream hash {
         corral;
         corral_balance  hash header.x-key;
@@ -71,6 +81,16 @@ http {
         location /least {
             corral_websocket  least;
             proxy_pass        http://least;
+        }
+
+        location /two {
+            corral_websocket  two;
+            proxy_pass        http://two;
+        }
+
+        location /chance {
+            corral_websocket  chance;
+            proxy_pass        http://chance;
         }
 
         location /hash {
@@ -107,6 +127,11 @@ is(scalar(grep { $order[$_] eq $order[$_ - 1] && $order[$_] ne 'uneven.1' }
 
 is(keys %{ many(10, '/?service=sticky') }, 1, 'hash of the client');
 
+# other words for the same
+
+is_deeply(many(8, '/?service=alias'), { 'alias.1' => 4, 'alias.2' => 2,
+    'alias.3' => 2 }, 'weighted_round_robin');
+
 # least connections: what is busy gets less
 
 my @held = map { $t->websocket('/least?service=equal') } 1 .. 6;
@@ -134,6 +159,30 @@ is_deeply($t->wait_for_counts(
     { 'uneven.1' => 4, 'uneven.2' => 2, 'uneven.3' => 2 }, 'by weight');
 $_->close() for @held;
 
+# two choices: of three, the one with the most connections is never taken;
+# beyond 7 to 13 comes once in 50,000 times
+
+@held = map { $t->websocket('/two?service=equal') } 1 .. 30;
+
+my %n;
+$n{$_->ask('!id')}++ for @held;
+
+is(scalar(grep { ($n{"echo.$_"} // 0) >= 7 && $n{"echo.$_"} <= 13 } 1 .. 3), 3,
+    'p2c: level');
+
+$_->close() for @held;
+$t->wait_for_counts({ map { ("equal.$_" => 0) } 1 .. 3 });
+
+# by chance: all are used, by weight, and not in a row
+
+my $chance = many(200, '/chance?service=uneven');
+
+cmp_ok($chance->{'uneven.1'}, '>', 70, 'random: half');
+cmp_ok($chance->{'uneven.1'}, '<', 130, 'no more than half');
+cmp_ok($chance->{"uneven.$_"}, '>', 20, "a quarter: $_") for 2, 3;
+isnt(join(' ', map { agent('/chance?service=uneven') } 1 .. 16),
+    join(' ', map { agent('/chance?service=uneven') } 1 .. 16), 'no turn');
+
 # hash: one key, one instance, on every worker; keys spread
 
 my %first = map { $_ => agent('/hash?service=equal', $_) } 'a' .. 'z';
@@ -142,6 +191,31 @@ my %used = map { $_ => 1 } values %first;
 
 is_deeply(\%again, \%first, 'stable');
 is(keys %used, 3, 'all are used');
+
+# a bound: a key that is used much spreads, and comes back when there is room
+
+@held = map { $t->websocket('/?service=sticky') } 1 .. 12;
+is(keys %{ { map { $_->ask('!id') => 1 } @held } }, 1, 'no bound');
+$_->close() for @held;
+$t->wait_for_counts({ map { ("sticky.$_" => 0) } 1 .. 3 });
+
+my $home = agent('/?service=bound');
+
+@held = map { $t->websocket('/?service=bound') } 1 .. 12;
+%n = ();
+$n{$_->ask('!id') =~ s/echo/bound/r}++ for @held;
+
+is(scalar(grep { $n{"bound.$_"} <= 5 } 1 .. 3), 3, 'below 125 % of the mean');
+is($n{$home}, 5, 'its own instance takes what it may');
+
+$_->close() for grep { $_->ask('!id') =~ s/echo/bound/r eq $home } @held;
+ok($t->wait_for_counts({ $home => 0 }), 'ended');
+is(agent('/?service=bound'), $home, 'back home');
+
+$_->close() for grep { $_->socket() } @held;
+$t->wait_for_counts({ map { ("bound.$_" => 0) } 1 .. 3 });
+my ($service) = grep { $_->{name} eq 'bound' } @{ $t->status()->{services} };
+is($service->{active} + $service->{reserved}, 0, 'no count of it is left');
 
 # another instance takes some keys and moves no other
 
@@ -201,16 +275,19 @@ sub state {
 
     my @instances;
 
-    for my $name (qw/equal uneven sticky/) {
+    for my $name (qw/equal uneven sticky alias bound/) {
         for (@which) {
             push @instances, $agents[$_ - 1]->instance($name,
                 id => "$name.$_",
-                weight => $name eq 'uneven' && $_ == 1 ? 200 : 100);
+                weight => $name =~ /uneven|alias/ && $_ == 1 ? 200 : 100);
         }
     }
 
     $t->state_file(revision => $revision, instances => \@instances,
         services => [ { name => 'equal' }, { name => 'uneven' },
+            { name => 'bound', balance => 'hash', hash_key => 'session',
+                hash_balance_factor => 125 },
+            { name => 'alias', balance => 'weighted_round_robin' },
             { name => 'sticky', balance => 'hash', hash_key => 'client_ip' } ]);
 }
 

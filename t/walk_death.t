@@ -1,8 +1,9 @@
 #!/usr/bin/perl
 
-# The third walk: deaths.  Before each, exact counts from two sources, clients
-# that are affected and clients that are not; after it, the others have lost
-# nothing, new clients were served all the time, and what died is back.
+# The third walk: a death.  An agent is killed; the shim hears of it, corrald
+# writes it down, the workers stop picking the instance, its clients are told,
+# and it is picked again when its probe has passed.  The fault matrix, t/fault_*,
+# has the same under load, and the other deaths.
 
 ###############################################################################
 
@@ -27,188 +28,89 @@ my $t = Test::Corral->new()->has(qw/corral corrald redis-server/);
 my $s = Test::Corral::Stack->new($t);
 my $d = $s->d();
 
-$t->plan(24 + 3);
+$t->plan(14 + 3);
 $s->start(2);
 
-my @i = $s->echo('echo', 2, restart_delay => '100ms', balance => 'round_robin');
-is(scalar @i, 2, 'two instances');
-
-my %sent;
+my ($one, $two) = $s->echo('echo', 2, restart_delay => '500ms',
+    balance => 'round_robin');
+my ($victim, $other) = map { $_->{instance_id} } $one, $two;
 
 ###############################################################################
 
-# 1. an agent is killed: its clients are told, the others go on
+# a client on each of the two
 
-my @ws = clients(10);
-my %on = by_instance(@ws);
+my @ws = map { $t->websocket('/agents/echo/', timeout => 10) } 1, 2;
 
-same_counts('before the kill', 10);
-is(scalar keys %on, 2, 'clients on both instances');
+ok(wait_for(sub { ($s->counted('echo')->{$victim} // 0) == 1
+    && ($s->listed('echo')->{$victim} // 0) == 1 }), 'a client on one');
+is($s->counted('echo')->{$other}, 1, 'and one on the other');
 
-my ($victim) = $i[0];
-my @affected = @{ $on{ $victim->{instance_id} } };
-my @others = @{ $on{ $i[1]{instance_id} } };
+my $start = time();
+kill 'KILL', $one->{pid};
 
-say_numbers($_, 25) for @ws;
+# the worker sees the end of the connection: the client is told at once
 
-my $t0 = time();
-kill 'KILL', $victim->{pid};
+my ($told) = grep { $_->close_code(0.5) } @ws;
+my ($stays) = grep { !$told || $_ != $told } @ws;
 
-# new clients, from the very moment
+like($told ? $told->close_code() : 'nothing', qr/^10[01]1$/,
+    'its client is told');
+cmp_ok(time() - $start, '<', 2, 'at once');
+is($stays->ask('still here'), 'still here', 'the other one goes on');
 
-is(serve(20), 20, 'new clients are served');
+# shim, corrald, Redis, worker: it is failed there, and nobody is sent to it
 
-my @codes = map { $_->close_code() } @affected;
-is(scalar(grep { $_ == 1011 || $_ == 1001 } @codes), scalar @affected,
-    'the affected are told');
-cmp_ok(time() - $t0, '<', 5, 'soon');
+ok(wait_for(sub { $t->instance($victim)->{state} eq 'failed' }),
+    'the gateway knows that it failed');
+is(served(4), '4 by the other', 'new clients');
 
-hear_numbers($_, 'others', 25) for @others;
+# after its delay it is started again, as its next incarnation; until its probe
+# has passed it gets nothing
 
-my @back = $d->wait_instances('echo', sub {
-    2 == grep { $_->{state} eq 'running' && $_->{health} eq 'healthy' } @_
-}, 20);
-is(scalar @back, 2, 'it is back');
-my ($again) = grep { $_->{instance_id} eq $victim->{instance_id} } @back;
-is($again->{incarnation}, $victim->{incarnation} + 1, 'in its next incarnation');
-is($again->{exit_signal}, 9, 'and what ended it is known');
-same_counts('after the kill', scalar @others);
+ok(wait_for(sub { $t->instance($victim)->{state} eq 'running' }, 20),
+    'it runs again');
+is($t->instance($victim)->{incarnation}, 2, 'in its next incarnation');
+is(join(' ', map { $_->{reason} } history()),
+    'killed backoff spawned probe_passed', 'its history says why');
+is((history())[0]{message}, 'it was ended by signal KILL', 'in a sentence');
 
-# 2. corrald is killed: nothing happens to anybody, and it adopts all
+my @x = $d->wait_instances('echo', sub {
+    2 == grep { $_->{state} eq 'running' } @_ });
+is((grep { $_->{instance_id} eq $victim } @x)[0]{exit_signal}, 9,
+    'as does its document');
 
-@ws = (@others, clients(4));
-same_counts('before corrald ends', scalar @ws);
-say_numbers($_, 25) for @ws;
+# it is picked again, and in the end nothing is counted
 
-my @pids = sort map { $_->{pid} } $d->instances('echo');
+my @new = map { $t->websocket('/agents/echo/', timeout => 10) } 1 .. 4;
+ok(wait_for(sub { $s->counted('echo')->{$victim} }), 'it has clients again');
 
-$d->kill('KILL');
-is(serve(20), 20, 'new clients are served without corrald');
-hear_numbers($_, 'without corrald', 25) for @ws;
-
-$d->start();
-my @adopted = $d->wait_instances('echo', sub {
-    2 == grep { $_->{state} eq 'running' } @_ }, 20);
-is_deeply([ sort map { $_->{pid} } @adopted ], \@pids,
-    'the same processes, none twice');
-same_counts('after corrald is back', scalar @ws);
-
-# 3. Redis is killed: the last good registry serves; corrald starts it again
-
-say_numbers($_, 25) for @ws;
-kill 'KILL', $d->_redis_pid();
-delete $d->{redis_pid};
-
-is(serve(20), 20, 'new clients are served without Redis');
-hear_numbers($_, 'without Redis', 25) for @ws;
-
-ok(wait_for(sub {
-    2 == grep { $_->{state} eq 'serving' } $s->workers() }, 30),
-    'workers and corrald are back on Redis');
-is_deeply([ sort map { $_->{pid} } $d->instances('echo') ], \@pids,
-    'nothing was started anew');
-same_counts('after Redis is back', scalar @ws);
-
-# 4. a shim is killed: its agent goes with it, there is no second copy
-
-my ($i) = $d->instances('echo');
-my ($shim) = $d->shim($i->{instance_id});
-ok($shim, 'the shim is found');
-kill 'KILL', $shim;
-ok(wait_for(sub { !-e "/proc/$i->{pid}" }, 10), 'the agent went with it');
-
-@back = $d->wait_instances('echo', sub {
-    2 == grep { $_->{state} eq 'running' && $_->{health} eq 'healthy'
-        && $_->{pid} != $i->{pid} } @_
-}, 30);
-is(scalar @back, 2, 'back, as another process');
-is(serve(20), 20, 'new clients are served');
-
-# in the end everything is zero
-
-$_->close() for grep { !$_->{closed} } @ws;
-ok(wait_for(sub { !grep { $_ } values %{ $s->counted('echo') } }),
-    'no connection is counted');
-ok(wait_for(sub { !%{ $s->listed('echo') } }), 'and none is listed');
+$_->close() for @new, $stays;
+ok(wait_for(sub { !%{ $s->listed('echo') }
+    && !grep { $_ } values %{ $s->counted('echo') } }), 'all are gone');
 
 $s->finish();
 
 ###############################################################################
 
-sub clients {
-    my ($n) = @_;
-    return map { $t->websocket('/agents/echo/', timeout => 10) } 1 .. $n;
+# What happened to it since the first incarnation ran.
+
+sub history {
+    my @all = $d->history($victim);
+    shift @all while @all && $all[0]{state} ne 'failed';
+    return @all;
 }
 
-# The clients by their instance, as the list of connections has them.
+# New clients, each with one exchange, and where they were counted.
 
-sub by_instance {
-    my %by_port = map { $_->socket()->sockport() => $_ } @_;
-    my %by;
-
-    wait_for(sub {
-        %by = ();
-
-        for (@{ $d->api('GET', '/connections?limit=1000')->{items} }) {
-            my $ws = $by_port{ $_->{client_port} } or next;
-            push @{ $by{ $_->{instance_id} } }, $ws;
-        }
-
-        @_ == map { @$_ } values %by;
-    });
-
-    return %by;
-}
-
-# Both sources, gateway and list, say n in all and the same for each instance.
-
-sub same_counts {
-    my ($name, $n) = @_;
-
-    my ($counted, $listed);
-
-    ok(wait_for(sub {
-        $counted = $s->counted('echo');
-        $listed = $s->listed('echo');
-
-        my ($a, $b) = (0, 0);
-        $a += $_ for values %$counted;
-        $b += $_ for values %$listed;
-
-        $a == $n && $b == $n
-            && !grep { ($counted->{$_} // 0) != ($listed->{$_} // 0) }
-                keys %$counted, keys %$listed;
-    }, 15), "$name: $n from two sources")
-        or diag(explain($counted, $listed));
-}
-
-sub say_numbers {
-    my ($ws, $n) = @_;
-    $ws->send_text('n' . ++$sent{$ws}) for 1 .. $n;
-}
-
-# Every number comes back once, in order.
-
-sub hear_numbers {
-    my ($ws, $name, $n) = @_;
-
-    my @got = map { my $f = $ws->read_frame(10); $f ? $f->{payload} : 'none' }
-        1 .. $n;
-    my @wanted = map { "n$_" } $sent{$ws} - $n + 1 .. $sent{$ws};
-
-    return if "@got" eq "@wanted";
-    fail("$name: got @got");
-}
-
-# New clients, each with one exchange: how many were served.
-
-sub serve {
+sub served {
     my ($n) = @_;
 
-    return scalar grep {
-        my $ws = eval { $t->websocket('/agents/echo/', timeout => 10) };
-        my $ok = $ws && ($ws->ask("hello $_") // '') eq "hello $_";
-        $ws->close() if $ws;
-        $ok;
-    } 1 .. $n;
+    my @clients = map { $t->websocket('/agents/echo/', timeout => 10) } 1 .. $n;
+    my $served = grep { ($_->ask('hello') // '') eq 'hello' } @clients;
+    my $counted = $s->counted('echo');
+
+    $_->close() for @clients;
+
+    return "$served by " . ($counted->{$other} == $n + 1
+        && !$counted->{$victim} ? 'the other' : 'whomever');
 }

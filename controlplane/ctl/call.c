@@ -629,7 +629,9 @@ corral_call_more(corral_call_t *call)
         pfd.fd = call->fd;
         pfd.events = POLLIN;
 
-        if (poll(&pfd, 1, 1000) < 0 && errno != EINTR) {
+        if ((poll(&pfd, 1, 1000) < 0 && errno != EINTR)
+            || corral_output_closed())
+        {
             return -1;
         }
     }

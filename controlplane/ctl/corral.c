@@ -9,7 +9,6 @@
 
 
 #include <getopt.h>
-#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -232,7 +231,6 @@ main(int argc, char **argv)
 
     memset(&run, 0, sizeof(corral_run_t));
 
-    signal(SIGPIPE, SIG_IGN);
     curl_global_init(CURL_GLOBAL_DEFAULT);
 
     if (argc < 2) {

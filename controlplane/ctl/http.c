@@ -15,6 +15,7 @@
 #include "base/buf.h"
 
 #include "http.h"
+#include "output.h"
 
 
 #define CORRAL_HTTP_BODY_MAX  (64 * 1024 * 1024)
@@ -31,6 +32,8 @@ typedef struct {
 
 static CURL *corral_http_open(corral_http_t *http, const char *path,
     struct curl_slist **headers);
+static int corral_http_idle(void *ctx, curl_off_t total, curl_off_t now,
+    curl_off_t up_total, curl_off_t up);
 static size_t corral_http_write(char *data, size_t size, size_t n, void *ctx);
 static corral_exit_e corral_http_done(corral_http_t *http,
     corral_http_call_t *call, CURLcode rc, corral_answer_t *answer);
@@ -130,6 +133,9 @@ corral_http_stream(corral_http_t *http, const char *path, const char *accept,
 
     curl_easy_setopt(call.curl, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(call.curl, CURLOPT_WRITEDATA, &call);
+    curl_easy_setopt(call.curl, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(call.curl, CURLOPT_XFERINFOFUNCTION, corral_http_idle);
+    curl_easy_setopt(call.curl, CURLOPT_XFERINFODATA, &call);
 
     /* a heartbeat comes each 15 s: silence for a minute is a dead peer */
 
@@ -165,7 +171,6 @@ corral_http_open(corral_http_t *http, const char *path,
     snprintf(url, sizeof(url), "%s%s", http->url, path);
 
     curl_easy_setopt(curl, CURLOPT_URL, url);
-    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 5L);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, corral_http_write);
     curl_easy_setopt(curl, CURLOPT_USERAGENT, "corral");
@@ -190,6 +195,21 @@ corral_http_open(corral_http_t *http, const char *path,
     }
 
     return curl;
+}
+
+
+/* called about once a second: a stream that nobody reads any more ends */
+
+static int
+corral_http_idle(void *ctx, curl_off_t total, curl_off_t now,
+    curl_off_t up_total, curl_off_t up)
+{
+    corral_http_call_t  *call;
+
+    call = ctx;
+    call->ended = corral_output_closed();
+
+    return call->ended;
 }
 
 

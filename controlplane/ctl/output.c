@@ -5,11 +5,13 @@
  */
 
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "output.h"
 
@@ -308,4 +310,16 @@ corral_output_clean(char *cell)
             *cell = '?';
         }
     }
+}
+
+
+int
+corral_output_closed(void)
+{
+    struct pollfd  pfd;
+
+    pfd.fd = STDOUT_FILENO;
+    pfd.events = 0;
+
+    return poll(&pfd, 1, 0) > 0 && (pfd.revents & POLLERR);
 }

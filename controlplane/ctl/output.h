@@ -59,5 +59,8 @@ void corral_output_note(const char *fmt, ...)
     __attribute__((format(printf, 1, 2)));
 void corral_output_quiet(void);
 
+/* 1 if standard output is a pipe that nobody reads any more ("| head"). */
+int corral_output_closed(void);
+
 
 #endif /* _CORRAL_OUTPUT_H_INCLUDED_ */

@@ -99,6 +99,15 @@ corrald_adopt_sweep(void)
 }
 
 
+/* The next sweep is due: somebody has lost its document. */
+
+void
+corrald_adopt_soon(void)
+{
+    corrald_adopt_at = 0;
+}
+
+
 /* How many were told to end since the start. */
 
 size_t

@@ -115,6 +115,7 @@ corrald_answer_end(corrald_answer_t *a)
 static int
 corrald_answer_head(corrald_answer_t *a)
 {
+    int          rc;
     char        *end, *p;
     size_t       n;
     unsigned     status;
@@ -130,7 +131,13 @@ corrald_answer_head(corrald_answer_t *a)
         return 0;
     }
 
-    if (sscanf(a->head, "HTTP/1.%*1[01] %3u", &status) != 1 || status < 100) {
+    /* the status line alone: for sscanf() the next one is only white space */
+
+    *p = '\0';
+    rc = sscanf(a->head, "HTTP/1.%*1[01] %3u", &status);
+    *p = '\n';
+
+    if (rc != 1 || status < 100) {
         return corrald_answer_fail(a, "its answer is not HTTP/1.1");
     }
 

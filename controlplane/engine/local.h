@@ -178,6 +178,7 @@ void corrald_drain(corrald_instance_t *in, const json_t *doc,
 /* ---- adopt.c: shims that nobody asked for ---- */
 
 void corrald_adopt_sweep(void);
+void corrald_adopt_soon(void);
 size_t corrald_adopt_orphans(void);
 void corrald_adopt_close(void);
 

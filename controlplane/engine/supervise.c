@@ -867,7 +867,12 @@ corrald_supervise_remove(const char *id)
         }
     }
 
-    /* a process without a document is an orphan: adopt.c ends it */
+    /* a process without a document is an orphan: adopt.c ends it, at once */
+
+    if (in->alive) {
+        corrald_adopt_soon();
+        corrald_supervise_at = 0;
+    }
 
     corrald_ports_release(in->id, corrald_clock_monotonic());
     corrald_instance_close(in);

@@ -7,6 +7,7 @@
  */
 
 
+#include <inttypes.h>
 #include <string.h>
 
 #include <corral_pointer.h>
@@ -198,6 +199,7 @@ static int
 corrald_rules_routing(corrald_check_t *c, const json_t *doc)
 {
     int          rc;
+    int64_t      factor;
     const char  *s, *dot;
 
     rc = 0;
@@ -225,6 +227,14 @@ corrald_rules_routing(corrald_check_t *c, const json_t *doc)
         rc = corrald_check_error(c, "/hash_key", "is \"%.64s\", it can be: "
                                  "client_ip, session, header.NAME, "
                                  "query.NAME, cookie.NAME", s);
+    }
+
+    factor = corrald_doc_int(doc, "hash_balance_factor");
+
+    if (factor != 0 && factor < 100) {
+        rc = corrald_check_error(c, "/hash_balance_factor", "is %" PRId64
+                                 ", it must be 0, for no bound, or from 100 "
+                                 "to 1000", factor);
     }
 
     return rc;

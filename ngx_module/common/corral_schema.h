@@ -196,10 +196,15 @@
     X(upstream_host, string, user, CORRAL_G, 0, 255, "", "\"\"",              \
       "Host header for the agent; default: the one of the client")            \
     X(balance, enumerate, user, CORRAL_G, 0, 0,                               \
-      "default round_robin least_conn hash", "\"default\"",                   \
+      "default round_robin least_conn hash random p2c ewma "                  \
+      "weighted_round_robin weighted_random least_connections",               \
+      "\"default\"",                                                          \
       "how an instance is chosen; default: corral_balance of the upstream")   \
     X(hash_key, string, user, CORRAL_G, 0, 128, "", "\"client_ip\"",          \
       "client_ip, session, header.NAME, query.NAME or cookie.NAME")           \
+    X(hash_balance_factor, integer, user, CORRAL_G, 0, 1000, "", "0",         \
+      "percent of the mean load that an instance takes of a hash, 100 to "    \
+      "1000; 0: no bound")                                                    \
     X(connect_timeout, duration, user, CORRAL_G|CORRAL_N, 1, 3600000, "",     \
       "null", "to connect to an instance; null: the directive")               \
     X(handshake_timeout, duration, user, CORRAL_G|CORRAL_N, 1, 3600000, "",   \

@@ -1,10 +1,11 @@
-/* links: ngx_module/corral_balance.c */
+/* links: ngx_module/corral_balance.c ngx_module/corral_balance_build.c
+          ngx_module/corral_health.c */
 
 /*
  * One pick.  Without arguments: nanoseconds of CPU for all methods.  With them,
- * method (round_robin, random, least_conn, hash; empty: the loop alone),
- * instances, percent that are down, picks: for callgrind, run with two counts;
- * the difference, divided, is the instructions of a pick:
+ * method (see methods[]; empty: the loop alone), instances, percent that are
+ * down, picks: for callgrind, run with two counts; the difference, divided, is
+ * the instructions of a pick:
  *
  *   valgrind --tool=callgrind --callgrind-out-file=/dev/null \
  *       balance_bench round_robin 10000 50 1000
@@ -12,6 +13,7 @@
 
 
 #include "../../ngx_module/corral_balance.h"
+#include "../../ngx_module/corral_health.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +26,7 @@
 
 static uint8_t   down[BENCH_MAX];
 static uint32_t  loads[BENCH_MAX];
+static uint64_t  latencies[BENCH_MAX];
 
 
 static void *
@@ -53,9 +56,24 @@ bench_load(void *data, uint32_t i)
 }
 
 
+/* as the gateway does: latencies decay since their last sample */
+
+static double
+bench_cost(void *data, uint32_t i)
+{
+    (void) data;
+
+    return (corral_health_latency(latencies[i], 5000) + 1.0)
+           * (loads[i] + 1.0);
+}
+
+
 static const char  *methods[] = {
-    "empty", "round_robin", "random", "least_conn", "hash"
+    "empty", "round_robin", "random", "least_conn", "hash", "p2c", "ewma",
+    "hash_bounded"
 };
+
+#define METHODS  (sizeof(methods) / sizeof(methods[0]))
 
 
 /* n instances of equal weight, of which so many percent are down */
@@ -71,6 +89,7 @@ bench_create(uint32_t n, unsigned part)
         weights[i] = 100;
         ids[i] = corral_balance_key(&i, sizeof(i));
         loads[i] = ids[i] % 50;
+        latencies[i] = corral_health_sample(0, i % 5000, ids[i] % 1000);
         down[i] = i * UINT64_C(61803) % n * 100 / n < part;
     }
 
@@ -83,12 +102,13 @@ bench_create(uint32_t n, unsigned part)
 /* returns how many picks were in vain */
 
 static long
-bench_run(corral_balance_t *b, unsigned method, long count)
+bench_run(corral_balance_t *b, uint32_t n, unsigned method, long count)
 {
     long                          none;
     uint32_t                      i, cursor;
     uint64_t                      random;
-    static corral_balance_view_t  view = { bench_ok, bench_load, NULL };
+    static corral_balance_view_t  view = { bench_ok, bench_load, bench_cost,
+                                           NULL };
 
     random = 42;
     cursor = 0;
@@ -108,6 +128,15 @@ bench_run(corral_balance_t *b, unsigned method, long count)
             break;
         case 4:
             i = corral_balance_hash(b, &view, random);
+            break;
+        case 5:
+            i = corral_balance_two_choices(b, &view, random);
+            break;
+        case 6:
+            i = corral_balance_cheapest(b, &view, random);
+            break;
+        case 7:
+            i = corral_balance_hash_bounded(b, &view, random, 24 * n, 125);
             break;
         default:
             i = 0;
@@ -135,10 +164,10 @@ bench_table(void)
         for (d = 0; d < 3; d++) {
             b = bench_create(counts[k], parts[d]);
 
-            for (m = 1; b && m < 5; m++) {
+            for (m = 1; b && m < METHODS; m++) {
                 start = clock();
 
-                if (bench_run(b, m, 100000) != 0) {
+                if (bench_run(b, counts[k], m, 100000) != 0) {
                     return 1;
                 }
 
@@ -167,13 +196,13 @@ main(int argc, char **argv)
 
     n = argc == 5 ? (uint32_t) strtoul(argv[2], NULL, 10) : 0;
 
-    for (m = 0; m < 5; m++) {
+    for (m = 0; m < METHODS; m++) {
         if (strcmp(argv[1], methods[m]) == 0) {
             break;
         }
     }
 
-    if (n == 0 || n > BENCH_MAX || m == 5) {
+    if (n == 0 || n > BENCH_MAX || m == METHODS) {
         fprintf(stderr, "usage: balance_bench [method instances down%% "
                 "picks]\n");
         return 2;
@@ -187,7 +216,7 @@ main(int argc, char **argv)
         return 1;
     }
 
-    none = bench_run(b, m, count);
+    none = bench_run(b, n, m, count);
 
     printf("%s, %u instances, %u %% down: %ld picks, %ld in vain\n",
            methods[m], n, part, count, none);

@@ -120,7 +120,7 @@ fuzz_service(const char *json, size_t len, fuzz_arena_t *arena)
 
     fuzz_between(s.desired, 0, CORRAL_DESIRED_PAUSED);
     fuzz_between(s.protocol, 0, CORRAL_PROTOCOL_GRPCS);
-    fuzz_between(s.balance, 0, CORRAL_METHOD_HASH);
+    fuzz_between(s.balance, 0, CORRAL_METHOD_LEAST_CONNECTIONS);
     fuzz_between(s.connect_timeout, -1, 3600000);
     fuzz_between(s.idle_timeout, -1, 604800000);
     fuzz_between(s.max_message_size, -1, 4294967296);

@@ -1,4 +1,4 @@
-/* links: ngx_module/corral_balance.c */
+/* links: ngx_module/corral_balance.c ngx_module/corral_balance_build.c */
 
 /*
  * Picking: exact shares of round robin, shares of the random methods within
@@ -87,7 +87,16 @@ load_of(void *data, uint32_t i)
 }
 
 
-static const corral_balance_view_t  view = { is_up, load_of, NULL };
+static double
+cost_of(void *data, uint32_t i)
+{
+    (void) data;
+
+    return loads[i] / 1000.0;
+}
+
+
+static const corral_balance_view_t  view = { is_up, load_of, cost_of, NULL };
 
 
 /* n instances of one weight, all up, without load; ids are those of names */
@@ -119,10 +128,12 @@ create(uint32_t n)
 }
 
 
-typedef enum { ROUND_ROBIN, RANDOM, LEAST_CONN, HASH } method_e;
+typedef enum {
+    ROUND_ROBIN, RANDOM, LEAST_CONN, TWO_CHOICES, CHEAPEST, HASH
+} method_e;
 
 static const char  *methods[] = { "round robin", "random", "least_conn",
-                                  "hash" };
+                                  "two choices", "cheapest", "hash" };
 
 
 static uint32_t
@@ -137,6 +148,10 @@ pick(corral_balance_t *b, method_e method)
         return corral_balance_random(b, &view, next_random());
     case LEAST_CONN:
         return corral_balance_least_conn(b, &view, next_random());
+    case TWO_CHOICES:
+        return corral_balance_two_choices(b, &view, next_random());
+    case CHEAPEST:
+        return corral_balance_cheapest(b, &view, next_random());
     default:
         return corral_balance_hash(b, &view, next_random());
     }
@@ -383,6 +398,48 @@ least_conn(void)
 }
 
 
+/* two random ones, however few there are: the worst is only taken alone */
+
+static void
+two_choices(void)
+{
+    uint32_t           i;
+    corral_balance_t  *b;
+
+    setup(3, 100);
+    b = create(3);
+    loads[0] = 5;
+    loads[1] = 2;
+    loads[2] = 9;
+
+    picks(b, TWO_CHOICES, 3, 3000);
+    ok(hits[1] > 1850 && hits[1] < 2150, "the best of 3 wins its two pairs");
+    ok(hits[2] < 30, "the worst of 3 loses both");
+
+    picks(b, CHEAPEST, 3, 3000);
+    ok(hits[1] > 1850 && hits[1] < 2150, "the cheapest of 3 wins");
+    ok(hits[2] < 30, "the dearest of 3 loses");
+
+    /* weights: 9 of 300 is less than 5 of 100 */
+
+    weights[2] = 300;
+    b = create(3);
+    picks(b, CHEAPEST, 3, 3000);
+    ok(hits[2] > 850 && hits[2] < 1150, "costs are divided by weights");
+
+    setup(10, 100);
+    b = create(10);
+
+    for (i = 0; i < 2000; i++) {
+        loads[pick(b, TWO_CHOICES)]++;
+    }
+
+    for (i = 0; i < 10 && loads[i] > 195 && loads[i] < 205; i++) { /* void */ }
+
+    is_int(i, 10, "connections that stay are level");
+}
+
+
 static int
 owner_of(corral_balance_t *b, uint32_t i)
 {
@@ -509,6 +566,116 @@ hash(void)
 }
 
 
+/* connections that stay: none above its bound, whatever the keys are */
+
+static void
+bounded_load(uint32_t n, uint32_t factor, uint32_t keys)
+{
+    char               name[128];
+    uint32_t           i, k, over, total;
+    corral_balance_t  *b;
+
+    setup(n, 100);
+
+    for (i = 0; i < n; i += 3) {
+        weights[i] = 200;
+    }
+
+    b = create(n);
+
+    for (total = 0, over = 0; total < 20 * n; total++) {
+        k = total % keys;
+        i = corral_balance_hash_bounded(b, &view,
+                                        corral_balance_key(&k, sizeof(k)),
+                                        total, factor);
+        loads[i]++;
+
+        /* the bound of HAProxy: ceil(weight / sum * ceil(factor * total)) */
+
+        over += loads[i] > 1 + (uint64_t) (total + 1) * factor * weights[i]
+                               / 100 / (n * 100 + (n + 2) / 3 * 100);
+    }
+
+    snprintf(name, sizeof(name), "%u instances, %u %%, %u keys: no load is "
+             "above its bound", n, factor, keys);
+    is_int(over, 0, name);
+}
+
+
+static void
+bounded_hash(void)
+{
+    uint32_t           i, k, first, moved, keys, differ, place;
+    static uint8_t     seen[N_MAX];
+    corral_balance_t  *b;
+
+    bounded_load(10, 125, 1);
+    bounded_load(10, 100, 1000);
+    bounded_load(300, 125, 1);
+    bounded_load(300, 150, 100000);
+
+    /* where there is room nothing moves */
+
+    setup(300, 100);
+    b = create(300);
+
+    for (i = 0, moved = 0; i < 1000; i++) {
+        moved += corral_balance_hash_bounded(b, &view,
+                                   corral_balance_key(&i, sizeof(i)), 3000, 200)
+                 != (uint32_t) owner_of(b, i);
+    }
+
+    is_int(moved, 0, "with room it is the plain hash");
+
+    /* keys of a full instance go to many others, each to the same again */
+
+    first = owner_of(b, 0);
+    loads[first] = 1000;
+
+    for (i = 0, k = 0, keys = 0, differ = 0; i < 30000; i++) {
+
+        if (owner_of(b, i) != (int) first) {
+            continue;
+        }
+
+        place = corral_balance_hash_bounded(b, &view,
+                                   corral_balance_key(&i, sizeof(i)), 3000,
+                                   125);
+        differ += place != corral_balance_hash_bounded(b, &view,
+                                   corral_balance_key(&i, sizeof(i)), 3000,
+                                   125);
+        k += !seen[place];
+        seen[place] = 1;
+        keys++;
+    }
+
+    ok(seen[first] == 0, "a full one gets none");
+    ok(keys > 50 && k > keys / 2, "its keys are spread, not given to one");
+    is_int(differ, 0, "a key has its place also then");
+
+    /* no room anywhere is known of: the least loaded one */
+
+    for (i = 0; i < 300; i++) {
+        loads[i] = 50 + i;
+    }
+
+    i = corral_balance_hash_bounded(b, &view, 1, 10, 100);
+    ok(i < 300 && loads[i] < 320, "without any room one is taken all the same");
+
+    memset(down, 1, 300);
+    is_int(corral_balance_hash_bounded(b, &view, 1, 10, 100),
+           CORRAL_BALANCE_NONE, "all down: none");
+
+    setup(10, 100);
+    b = create(10);
+    memset(down, 1, 10);
+    is_int(corral_balance_hash_bounded(b, &view, 1, 10, 100),
+           CORRAL_BALANCE_NONE, "all of 10 down: none");
+    is_int(corral_balance_hash_bounded(create(0), &view, 1, 0, 100),
+           CORRAL_BALANCE_NONE, "no instances: none");
+}
+
+
 /* part of the instances down: who may be taken is, evenly, and cheaply */
 
 static void
@@ -581,7 +748,7 @@ bounds(void)
 {
     uint32_t                m, i, failed;
     corral_balance_t       *b;
-    corral_balance_view_t   all = { NULL, NULL, NULL };
+    corral_balance_view_t   all = { NULL, NULL, NULL, NULL };
 
     setup(3, 0);
     b = create(0);
@@ -667,7 +834,9 @@ main(void)
     round_robin();
     by_chance();
     least_conn();
+    two_choices();
     hash();
+    bounded_hash();
     unavailable(10, 5);
     unavailable(64, 2);
     unavailable(1000, 500);

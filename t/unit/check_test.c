@@ -315,6 +315,11 @@ rules(void)
     is_str(document("{\"name\":\"a\",\"hash_key\":\"header.\"}"), "\"hash_key\""
            " is \"header.\", it can be: client_ip, session, header.NAME, "
            "query.NAME, cookie.NAME", "a header without a name");
+    is_str(document("{\"name\":\"a\",\"hash_balance_factor\":99}"),
+           "\"hash_balance_factor\" is 99, it must be 0, for no bound, or from "
+           "100 to 1000", "less than all together");
+    is_str(document("{\"name\":\"a\",\"hash_balance_factor\":100}"), "",
+           "the least bound");
     is_str(document("{\"name\":\"a\",\"readiness_probe\":{\"type\":\"exec\"}}"),
            "\"readiness_probe\" of type exec needs a \"command\"",
            "a probe without its command");

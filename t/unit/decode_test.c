@@ -100,6 +100,7 @@ defaults(void)
     is_str(s.upstream_host.data, "", "upstream_host");
     is_int(s.balance, CORRAL_METHOD_DEFAULT, "balance");
     is_str(s.hash_key.data, "client_ip", "hash_key");
+    is_int(s.hash_balance_factor, 0, "hash_balance_factor");
     is_int(s.connect_timeout, CORRAL_DECODE_UNSET, "connect_timeout");
     is_int(s.max_message_size, CORRAL_DECODE_UNSET, "max_message_size");
     is_int(s.tries, CORRAL_DECODE_UNSET, "tries");
@@ -397,7 +398,8 @@ printing(void)
     is_str(text, "{\"kind\":\"service\",\"service_id\":\"s1\",\"name\":\"echo\""
            ",\"tags\":[\"a\\\"b\",\"\\\\\"],\"desired\":\"stopped\","
            "\"protocol\":\"http\",\"upstream_host\":\"\",\"balance\":"
-           "\"default\",\"hash_key\":\"\",\"connect_timeout\":null,"
+           "\"default\",\"hash_key\":\"\",\"hash_balance_factor\":0,"
+           "\"connect_timeout\":null,"
            "\"handshake_timeout\":null,\"idle_timeout\":\"1m30s\","
            "\"ping_interval\":null,\"ping_timeout\":null,\"close_timeout\":null"
            ",\"max_message_size\":null,\"tries\":2,\"max_fails\":3,"

@@ -199,6 +199,47 @@ sub api {
     return eval { decode_json($r->{content}) } // $r->{content};
 }
 
+# Runs the command line against this daemon: exit code, standard output and
+# standard error.  Nothing is read from standard input.
+
+sub ctl {
+    my ($self, @args) = @_;
+
+    my ($out, $err) = map { "$self->{dir}/ctl.$_" } qw/out err/;
+    my $pid = fork() // die "fork(): $!";
+
+    if ($pid == 0) {
+        $self->_ctl_environment();
+        open STDIN, '<', '/dev/null' or exit 99;
+        open STDOUT, '>', $out or exit 99;
+        open STDERR, '>', $err or exit 99;
+        exec {"$Test::Corral::BUILD/corral"} 'corral', @args or exit 99;
+    }
+
+    waitpid($pid, 0);
+
+    return ($? >> 8, slurp($out), slurp($err));
+}
+
+# The same as a shell would do it: a pipeline in which "corral" is a program.
+
+sub ctl_shell {
+    my ($self, $line) = @_;
+
+    local %ENV = %ENV;
+    $self->_ctl_environment();
+    $ENV{PATH} = "$Test::Corral::BUILD:$ENV{PATH}";
+
+    return scalar `$line`;
+}
+
+sub _ctl_environment {
+    my ($self) = @_;
+
+    $ENV{CORRAL_API} = "http://127.0.0.1:$self->{port}";
+    $ENV{CORRAL_TOKEN} = $self->{token};
+}
+
 sub service {
     my ($self, %doc) = @_;
 

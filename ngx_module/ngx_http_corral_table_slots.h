@@ -1,0 +1,110 @@
+
+/*
+ * The layout of the zone, for ngx_http_corral_table*.c alone: one array of
+ * slots, one column of counts for each process, two images.
+ */
+
+
+#ifndef _NGX_HTTP_CORRAL_TABLE_SLOTS_H_INCLUDED_
+#define _NGX_HTTP_CORRAL_TABLE_SLOTS_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "ngx_http_corral_table.h"
+
+
+#define NGX_HTTP_CORRAL_PROCESSES   64      /* one bit each of a 64-bit mask */
+#define NGX_HTTP_CORRAL_KEY_LEN     96      /* "i:" id 64 ":" incarnation 10 */
+#define NGX_HTTP_CORRAL_SUSPECTS    256
+
+
+typedef struct {
+    volatile uint32_t            active;
+    volatile uint32_t            reserved;
+} ngx_http_corral_count_t;
+
+
+typedef struct {
+    uint32_t                     seq;       /* 0: never given out */
+    uint32_t                     next;      /* of its bucket */
+    uint32_t                     hash;
+    uint32_t                     len;
+    u_char                       key[NGX_HTTP_CORRAL_KEY_LEN];
+    ngx_atomic_t                 seen;      /* ngx_time() of the last sight */
+
+    ngx_atomic_t                 fails;     /* in a row */
+    ngx_atomic_t                 ejected;   /* msec until, 0: available */
+    ngx_atomic_t                 trial;     /* msec until the next trial */
+    ngx_atomic_t                 times;     /* ejections, for the doubling */
+    ngx_atomic_t                 rest;      /* fail_timeout, msec */
+    ngx_atomic_t                 latency;   /* see corral_health_sample() */
+    uint32_t                     cursor;    /* of a service's round robin */
+
+    ngx_http_corral_totals_t     totals;
+    ngx_http_corral_count_t      counts[NGX_HTTP_CORRAL_PROCESSES];
+} ngx_http_corral_shslot_t;
+
+
+typedef struct {
+    ngx_pid_t                    pid;
+    uint64_t                     start_time;
+    ngx_atomic_t                 exiting;
+} ngx_http_corral_process_t;
+
+
+typedef struct {
+    u_char                      *data;
+    size_t                       len;
+    uint64_t                     revision;
+    uint32_t                     crc32;
+    u_char                       epoch[65];
+} ngx_http_corral_image_t;
+
+
+/* messages that have seen two instances die */
+
+typedef struct {
+    ngx_atomic_t                 until;     /* ngx_time() of the youngest */
+    ngx_atomic_t                 next;
+    struct {
+        ngx_atomic_t             hash;
+        ngx_atomic_t             until;
+    } entries[NGX_HTTP_CORRAL_SUSPECTS];
+} ngx_http_corral_suspects_t;
+
+
+typedef struct {
+    u_char                       nonce[16];
+    ngx_atomic_t                 live;      /* bit i: process i is in use */
+    ngx_http_corral_process_t    processes[NGX_HTTP_CORRAL_PROCESSES];
+
+    ngx_uint_t                   nslots;
+    ngx_uint_t                   used;      /* slots given out, from below */
+    ngx_uint_t                   nbuckets;  /* a power of two */
+    uint32_t                    *buckets;
+    ngx_http_corral_shslot_t    *slots;
+
+    ngx_http_corral_suspects_t   suspects;
+
+    size_t                       image_size;
+    ngx_atomic_t                 current;   /* image 0 or 1, 2: none */
+    ngx_pid_t                    writer;    /* of the other image */
+    ngx_http_corral_image_t      images[2];
+} ngx_http_corral_shctx_t;
+
+
+/* the slot that ref still means, or NULL */
+ngx_http_corral_shslot_t *ngx_http_corral_table_get(
+    ngx_http_corral_slot_t ref);
+
+/* Adds to the totals of a slot, atomically. */
+void ngx_http_corral_table_add_totals(ngx_http_corral_shslot_t *slot,
+    ngx_http_corral_totals_t *delta);
+
+/* The suspects of this worker's zone. */
+void ngx_http_corral_table_suspect_init(ngx_http_corral_suspects_t *suspects);
+
+
+#endif /* _NGX_HTTP_CORRAL_TABLE_SLOTS_H_INCLUDED_ */

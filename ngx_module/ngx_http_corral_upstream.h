@@ -1,0 +1,34 @@
+
+/*
+ * What the files of the upstream step share: the configuration of an upstream
+ * block with "corral", and which method it means for a service.
+ */
+
+
+#ifndef _NGX_HTTP_CORRAL_UPSTREAM_H_INCLUDED_
+#define _NGX_HTTP_CORRAL_UPSTREAM_H_INCLUDED_
+
+
+#include "ngx_http_corral.h"
+
+
+typedef struct {
+    ngx_flag_t                  enabled;
+    ngx_http_complex_value_t   *service;
+    ngx_uint_t                  method;     /* ngx_http_corral_method_e */
+    ngx_str_t                   hash_key;
+} ngx_http_corral_upstream_srv_conf_t;
+
+
+/*
+ * The method and hash key of a service: its own, or those of the block; conf
+ * is NULL if there is no block.
+ */
+ngx_uint_t ngx_http_corral_upstream_method(ngx_http_corral_service_t *service,
+    ngx_http_corral_upstream_srv_conf_t *ucf, ngx_str_t *key);
+
+
+extern ngx_module_t  ngx_http_corral_upstream_module;
+
+
+#endif /* _NGX_HTTP_CORRAL_UPSTREAM_H_INCLUDED_ */

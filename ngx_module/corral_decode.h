@@ -117,6 +117,8 @@ typedef struct {
     corral_str_t    upstream_host;      /* empty: that of the client */
     int64_t         balance;            /* corral_method_e */
     corral_str_t    hash_key;
+    corral_str_t    affinity;
+    int64_t         affinity_ttl;
     int64_t         hash_balance_factor;    /* percent, 0: no bound */
     int64_t         connect_timeout;
     int64_t         handshake_timeout;
@@ -129,6 +131,9 @@ typedef struct {
     int64_t         max_fails;
     int64_t         fail_timeout;
     int64_t         max_sessions;
+    int64_t         max_connections;
+    int64_t         queue_size;
+    int64_t         queue_timeout;
     int64_t         drain_timeout;
     int64_t         failover;           /* corral_failover_e */
     int64_t         hold_time;

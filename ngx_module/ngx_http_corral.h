@@ -55,6 +55,10 @@ typedef struct {
     ngx_http_corral_hold_t       hold;
     uint64_t                     tried[NGX_HTTP_CORRAL_MAX_TRIES];
     ngx_uint_t                   ntried;    /* keys of instances tried */
+    uint64_t                     affinity;  /* hash of the session */
+    ngx_http_corral_slot_t       owner;     /* instance that the cookie names */
+    ngx_msec_t                   queue_time;
+    void                        *wait;      /* of who has it parked */
 
     /* step 5, upstream */
     ngx_http_request_t          *request;
@@ -62,6 +66,11 @@ typedef struct {
 
     unsigned                     identified:1;   /* step 1 is done */
     unsigned                     routed:1;       /* step 2 is done */
+    unsigned                     sticky:1;       /* affinity is a hash */
+    unsigned                     cookie:1;       /* affinity by cookie */
+    unsigned                     known:1;        /* where its session is */
+    unsigned                     asked:1;        /* Redis, for the session */
+    unsigned                     queued:1;       /* it waits, or has waited */
     unsigned                     taken:1;        /* peer.get used instance */
     unsigned                     reported:1;     /* result of try was told */
 } ngx_http_corral_ctx_t;
@@ -75,6 +84,7 @@ typedef struct {
     ngx_str_t                    cluster;
     ngx_str_t                    node;
     ngx_str_t                    gateway;
+    ngx_str_t                    affinity_secret;
     ngx_str_t                    used;      /* directive that needs a zone */
     ngx_http_upstream_srv_conf_t *upstream; /* the first block with "corral" */
     ngx_uint_t                   methods;   /* bits of ..._method_e in use */
@@ -126,6 +136,17 @@ ngx_int_t ngx_http_corral_problem(ngx_http_request_t *r, ngx_uint_t status,
 ngx_int_t ngx_http_corral_send_problem(ngx_http_request_t *r,
     ngx_uint_t status, char *code, ngx_uint_t retry_after, const char *fmt,
     ...);
+
+/*
+ * park holds a request of a phase handler, which returns NGX_AGAIN then.
+ * handler is called when timeout ms are over or unpark was called; it calls
+ * parked first and returns unless that says NGX_OK, and then goes on with
+ * ngx_http_core_run_phases() or an answer.  unpark calls nobody itself.
+ */
+ngx_int_t ngx_http_corral_park(ngx_http_request_t *r, char *action,
+    ngx_http_event_handler_pt handler, ngx_msec_t timeout);
+void ngx_http_corral_unpark(ngx_http_request_t *r);
+ngx_int_t ngx_http_corral_parked(ngx_http_request_t *r);
 
 /* the steps, see ngx_http_corral_steps[] for their order */
 ngx_int_t ngx_http_corral_identity_handler(ngx_http_request_t *r);

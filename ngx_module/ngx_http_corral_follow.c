@@ -34,6 +34,7 @@
 #include "ngx_http_corral_follow.h"
 #include "ngx_http_corral_follow_state.h"
 #include "ngx_http_corral_publish.h"
+#include "ngx_http_corral_view.h"
 
 
 #define NGX_HTTP_CORRAL_FOLLOW_JITTER   100     /* ms before a full load */
@@ -79,7 +80,8 @@ ngx_http_corral_follow_init(ngx_pool_t *pool,
                                  ngx_http_corral_follow_update_work);
 
     if (ngx_http_corral_key_init(pool, &mcf->cluster) != NGX_OK
-        || ngx_http_corral_publish_init(pool, mcf) != NGX_OK)
+        || ngx_http_corral_publish_init(pool, mcf) != NGX_OK
+        || ngx_http_corral_view_init(pool) != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -121,6 +123,7 @@ ngx_http_corral_follow_exit(void)
     }
 
     if (ctx->cmd) {
+        ngx_http_corral_view_bye();
         ngx_http_corral_publish_bye();
         ngx_http_corral_publish_closed();
         ngx_http_corral_redis_close(ctx->cmd);
@@ -244,6 +247,7 @@ ngx_http_corral_follow_beat(ngx_event_t *ev)
                                       ngx_http_corral_follow_beat_revision);
 
     ngx_http_corral_publish_beat();
+    ngx_http_corral_view_beat();
 }
 
 

@@ -8,6 +8,7 @@
  */
 
 
+#include "ngx_http_corral_affinity.h"
 #include "ngx_http_corral.h"
 #include "ngx_http_corral_handshake.h"
 
@@ -665,6 +666,10 @@ ngx_http_corral_handshake_reply(ngx_http_corral_handshake_t *h,
                 return NGX_ERROR;
             }
         }
+    }
+
+    if (ngx_http_corral_affinity_answer(r, h->ctx) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     len = sizeof(line) + sizeof(CRLF);

@@ -157,6 +157,30 @@ static ngx_http_corral_metrics_total_t  ngx_http_corral_metrics_totals[] = {
       ngx_http_corral_metrics_offset(rejected),
       "Requests refused for want of an instance" },
 
+    { NULL, "corral_service_affinity_hits_total",
+      ngx_http_corral_metrics_offset(affinity_hits),
+      "Requests that went to the instance of their session" },
+
+    { NULL, "corral_service_affinity_moves_total",
+      ngx_http_corral_metrics_offset(affinity_moves),
+      "Sessions whose instance was gone or full" },
+
+    { NULL, "corral_service_queued_total",
+      ngx_http_corral_metrics_offset(queued),
+      "Requests that waited for an instance" },
+
+    { NULL, "corral_service_queue_timeouts_total",
+      ngx_http_corral_metrics_offset(queue_timeouts),
+      "Requests that waited in vain" },
+
+    { NULL, "corral_service_queue_aborts_total",
+      ngx_http_corral_metrics_offset(queue_aborts),
+      "Requests whose client left while they waited" },
+
+    { NULL, "corral_service_queue_milliseconds_total",
+      ngx_http_corral_metrics_offset(queue_msec),
+      "Milliseconds that requests waited, summed up" },
+
     { "corral_instance_messages_received_total",
       "corral_service_messages_received_total",
       ngx_http_corral_metrics_offset(messages_in),
@@ -257,15 +281,24 @@ ngx_http_corral_metrics_handler(ngx_http_request_t *r)
     ngx_http_corral_metrics_gateway(&out);
 
     ngx_http_corral_metrics_print(&out,
-        "# HELP corral_service_active_connections WebSockets and requests "
-        "its instances hold now\n"
+        "# HELP corral_service_active_connections WebSockets and requests of "
+        "all instances, those picked and not yet connected included\n"
         "# TYPE corral_service_active_connections gauge\n"
+        "# HELP corral_service_remote_connections Those of other gateways, "
+        "as far as they were told\n"
+        "# TYPE corral_service_remote_connections gauge\n"
+        "# HELP corral_service_waiting_requests Requests that wait for an "
+        "instance now\n"
+        "# TYPE corral_service_waiting_requests gauge\n"
         "# HELP corral_instance_active_connections WebSockets and requests "
         "the instance holds now\n"
         "# TYPE corral_instance_active_connections gauge\n"
         "# HELP corral_instance_reserved_connections Picked, not yet "
         "connected\n"
         "# TYPE corral_instance_reserved_connections gauge\n"
+        "# HELP corral_instance_remote_connections Those of other gateways, "
+        "as far as they were told\n"
+        "# TYPE corral_instance_remote_connections gauge\n"
         "# HELP corral_instance_available 1, or 0 while ejected\n"
         "# TYPE corral_instance_available gauge\n"
         "# HELP corral_instance_latency_seconds Time to the head of an "
@@ -588,8 +621,11 @@ ngx_http_corral_metrics_gauge_service(ngx_http_corral_service_t *service,
 
     if (ngx_http_corral_table_view_ref(service->terms.ref, &view)) {
         ngx_http_corral_metrics_print(out,
-            "corral_service_active_connections{service=\"%V\"} %uD\n",
-            &service->name, view.active);
+            "corral_service_active_connections{service=\"%V\"} %uD\n"
+            "corral_service_remote_connections{service=\"%V\"} %uD\n"
+            "corral_service_waiting_requests{service=\"%V\"} %uD\n",
+            &service->name, view.active, &service->name, view.remote,
+            &service->name, view.waiting);
     }
 
     ngx_http_corral_registry_walk_instances(service,
@@ -620,9 +656,11 @@ ngx_http_corral_metrics_gauge(ngx_http_corral_registry_instance_t *instance,
         "{service=\"%V\",instance=\"%V\"} %uD\n"
         "corral_instance_reserved_connections"
         "{service=\"%V\",instance=\"%V\"} %uD\n"
+        "corral_instance_remote_connections"
+        "{service=\"%V\",instance=\"%V\"} %uD\n"
         "corral_instance_available"
         "{service=\"%V\",instance=\"%V\"} %d\n",
-        s, i, view.active, s, i, view.reserved, s, i,
+        s, i, view.active, s, i, view.reserved, s, i, view.remote, s, i,
         view.avail == NGX_HTTP_CORRAL_AVAILABLE);
 
     if (ngx_http_corral_table_latency(instance->ref, &latency)) {
@@ -697,8 +735,9 @@ ngx_http_corral_status_service(ngx_http_corral_service_t *service, void *data)
         desired[service->desired], service->n, service->total);
 
     if (ngx_http_corral_table_view_ref(service->terms.ref, &view)) {
-        ngx_http_corral_metrics_print(out, ",\"active\":%uD,\"reserved\":%uD",
-                                      view.active, view.reserved);
+        ngx_http_corral_metrics_print(out, ",\"active\":%uD,\"remote\":%uD"
+                                      ",\"waiting\":%uD", view.active,
+                                      view.remote, view.waiting);
         ngx_http_corral_status_totals(out, &view.totals);
     }
 
@@ -735,8 +774,9 @@ ngx_http_corral_status_instance(
 
     if (ngx_http_corral_table_view_ref(instance->ref, &view)) {
         ngx_http_corral_metrics_print(out,
-            ",\"active\":%uD,\"reserved\":%uD,\"availability\":\"%s\"",
-            view.active, view.reserved,
+            ",\"active\":%uD,\"reserved\":%uD,\"remote\":%uD"
+            ",\"availability\":\"%s\"",
+            view.active, view.reserved, view.remote,
             ngx_http_corral_status_avails[view.avail]);
 
         if (ngx_http_corral_table_latency(instance->ref, &latency)) {

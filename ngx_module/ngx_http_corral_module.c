@@ -39,6 +39,8 @@ static char *ngx_http_corral_redis(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_corral_state_file(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_corral_affinity_secret(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
 static char *ngx_http_corral_name(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
@@ -93,6 +95,15 @@ static ngx_command_t  ngx_http_corral_commands[] = {
     { ngx_string("corral_state_file"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
       ngx_http_corral_state_file,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    /* corral_affinity_secret file; */
+
+    { ngx_string("corral_affinity_secret"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_http_corral_affinity_secret,
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,
       NULL },
@@ -583,6 +594,7 @@ ngx_http_corral_create_main_conf(ngx_conf_t *cf)
      *     conf->cluster = { 0, NULL };
      *     conf->node = { 0, NULL };
      *     conf->gateway = { 0, NULL };
+     *     conf->affinity_secret = { 0, NULL };
      *     conf->used = { 0, NULL };
      */
 
@@ -733,6 +745,65 @@ ngx_http_corral_state_file(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     if (ngx_conf_full_name(cf->cycle, &mcf->state_file, 1) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
+
+    return NGX_CONF_OK;
+}
+
+
+/* what cookies are signed with: the file, without a line end behind it */
+
+static char *
+ngx_http_corral_affinity_secret(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_corral_main_conf_t *mcf = conf;
+
+    u_char      buf[1025];
+    ssize_t     n;
+    ngx_fd_t    fd;
+    ngx_str_t  *value, path;
+
+    if (mcf->affinity_secret.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+    path = value[1];
+
+    if (ngx_conf_full_name(cf->cycle, &path, 1) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    fd = ngx_open_file(path.data, NGX_FILE_RDONLY, NGX_FILE_OPEN, 0);
+
+    if (fd == NGX_INVALID_FILE) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                           ngx_open_file_n " \"%V\" of "
+                           "corral_affinity_secret failed", &path);
+        return NGX_CONF_ERROR;
+    }
+
+    n = ngx_read_fd(fd, buf, sizeof(buf));
+    (void) ngx_close_file(fd);
+
+    while (n > 0 && (buf[n - 1] == LF || buf[n - 1] == CR)) {
+        n--;
+    }
+
+    if (n < 16 || n > 1024) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "corral_affinity_secret: file \"%V\" has %z bytes, "
+                           "it must have 16 to 1024", &path, n);
+        return NGX_CONF_ERROR;
+    }
+
+    mcf->affinity_secret.len = n;
+    mcf->affinity_secret.data = ngx_pnalloc(cf->pool, n);
+    if (mcf->affinity_secret.data == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memcpy(mcf->affinity_secret.data, buf, n);
+    ngx_explicit_memzero(buf, sizeof(buf));
 
     return NGX_CONF_OK;
 }

@@ -30,6 +30,7 @@
 
 #define ngx_http_corral_publish_name(name, text)        ngx_string(#name),
 #define ngx_http_corral_publish_worker_e(name, text)    WORKER_##name,
+#define ngx_http_corral_publish_wake_e(name, text)      WAKE_##name,
 #define ngx_http_corral_publish_connection_e(name, text)                      \
     CONNECTION_##name,
 
@@ -37,6 +38,8 @@ enum { CORRAL_WORKER_FIELDS(ngx_http_corral_publish_worker_e) WORKER_NUMBER };
 
 enum { CORRAL_CONNECTION_FIELDS(ngx_http_corral_publish_connection_e)
        CONNECTION_NUMBER };
+
+enum { CORRAL_WAKE_FIELDS(ngx_http_corral_publish_wake_e) WAKE_NUMBER };
 
 
 typedef struct {
@@ -83,6 +86,10 @@ static ngx_str_t  ngx_http_corral_publish_worker_fields[] = {
 
 static ngx_str_t  ngx_http_corral_publish_connection_fields[] = {
     CORRAL_CONNECTION_FIELDS(ngx_http_corral_publish_name)
+};
+
+static ngx_str_t  ngx_http_corral_publish_wake_fields[] = {
+    CORRAL_WAKE_FIELDS(ngx_http_corral_publish_name)
 };
 
 static ngx_http_corral_publish_t  ngx_http_corral_publish;
@@ -300,6 +307,43 @@ ngx_http_corral_publish_ack(void)
 
 
 void
+ngx_http_corral_publish_waiting(ngx_str_t *service_id, ngx_uint_t waiting)
+{
+    u_char                      max[NGX_INT_T_LEN], number[NGX_INT_T_LEN];
+    ngx_str_t                   values[WAKE_NUMBER];
+    ngx_str_t                   argv[6 + 2 * WAKE_NUMBER];
+    ngx_uint_t                  i;
+    ngx_http_corral_publish_t  *publish;
+
+    publish = &ngx_http_corral_publish;
+
+    if (publish->redis == NULL) {
+        return;
+    }
+
+    ngx_str_set(&argv[0], "XADD");
+    argv[1] = ngx_http_corral_key(NGX_HTTP_CORRAL_KEY_WAKES);
+    ngx_str_set(&argv[2], "MAXLEN");
+    ngx_str_set(&argv[3], "~");
+    argv[4].data = max;
+    argv[4].len = ngx_sprintf(max, "%d", CORRAL_WAKES_MAX) - max;
+    ngx_str_set(&argv[5], "*");
+
+    values[WAKE_worker] = publish->worker;
+    values[WAKE_service_id] = *service_id;
+    values[WAKE_waiting].data = number;
+    values[WAKE_waiting].len = ngx_sprintf(number, "%ui", waiting) - number;
+
+    for (i = 0; i < WAKE_NUMBER; i++) {
+        argv[6 + 2 * i] = ngx_http_corral_publish_wake_fields[i];
+        argv[7 + 2 * i] = values[i];
+    }
+
+    ngx_http_corral_publish_send(6 + 2 * WAKE_NUMBER, argv);
+}
+
+
+void
 ngx_http_corral_publish_bye(void)
 {
     ngx_str_t                   argv[3];
@@ -369,6 +413,30 @@ ngx_http_corral_publish_send(ngx_uint_t argc, ngx_str_t *argv)
         (void) ngx_http_corral_redis_command(ngx_http_corral_publish.redis,
                                              NGX_HTTP_CORRAL_PUBLISH_TIMEOUT,
                                              NULL, NULL, argc, argv);
+    }
+}
+
+
+ngx_uint_t
+ngx_http_corral_publish_ready(void)
+{
+    ngx_http_corral_redis_t  *redis;
+
+    redis = ngx_http_corral_publish.redis;
+
+    return redis && ngx_http_corral_redis_pending(redis)
+                    <= NGX_HTTP_CORRAL_REDIS_BACKLOG;
+}
+
+
+void
+ngx_http_corral_publish_ask(ngx_http_corral_redis_reply_pt cb, void *data,
+    ngx_uint_t argc, ngx_str_t *argv)
+{
+    if (ngx_http_corral_publish.redis) {
+        (void) ngx_http_corral_redis_command(ngx_http_corral_publish.redis,
+                                             NGX_HTTP_CORRAL_PUBLISH_TIMEOUT,
+                                             cb, data, argc, argv);
     }
 }
 

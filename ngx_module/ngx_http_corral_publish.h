@@ -38,8 +38,19 @@ void ngx_http_corral_publish_beat(void);
 /* A pair was opened or closed. */
 void ngx_http_corral_publish_connections(void);
 
+/* So many requests wait in this worker for a service. */
+void ngx_http_corral_publish_waiting(ngx_str_t *service_id,
+    ngx_uint_t waiting);
+
 /* The worker serves from this revision. */
 void ngx_http_corral_publish_ack(void);
+
+/* Redis takes commands, and does so in time. */
+ngx_uint_t ngx_http_corral_publish_ready(void);
+
+/* Sends a command; cb is not called if the connection is lost meanwhile. */
+void ngx_http_corral_publish_ask(ngx_http_corral_redis_reply_pt cb,
+    void *data, ngx_uint_t argc, ngx_str_t *argv);
 
 /* Sends a command whose answer nobody waits for; dropped if not connected. */
 void ngx_http_corral_publish_send(ngx_uint_t argc, ngx_str_t *argv);

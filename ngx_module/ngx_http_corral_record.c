@@ -58,12 +58,14 @@ struct ngx_http_corral_record_s {
     uint32_t                         size;       /* bytes at the end */
     uint32_t                         moved;      /* of these, where the strings
                                                     of the last move begin */
+    uint32_t                         queue_time;
     uint16_t                         start_msec;
     uint16_t                         header_size;
     uint16_t                         nstates;
     uint16_t                         nvars;
     uint8_t                          method;     /* of balancing */
     uint8_t                          protocol;   /* of the service */
+    uint8_t                          queued;
     ngx_http_corral_slice_t          strings[NGX_HTTP_CORRAL_RECORD_STRINGS];
 
     /* behind it: states, variables, bytes */
@@ -164,6 +166,8 @@ ngx_http_corral_record_create(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx,
     head.header_size = r->header_size;
     head.method = ctx->method;
     head.protocol = ctx->protocol;
+    head.queued = ctx->queued;
+    head.queue_time = ctx->queue_time;
 
     ngx_http_corral_record_pack_strings(pk, head.strings, r, ctx);
     head.nstates = ngx_http_corral_record_pack_states(pk, states, r);
@@ -685,6 +689,8 @@ ngx_http_corral_record_ctx(ngx_http_request_t *r,
     ctx->terms = *end->terms;
     ctx->protocol = record->protocol;
     ctx->method = record->method;
+    ctx->queued = record->queued;
+    ctx->queue_time = record->queue_time;
     ctx->tenant = ngx_http_corral_record_string(record,
                                                 NGX_HTTP_CORRAL_RECORD_TENANT);
     ctx->subject = ngx_http_corral_record_string(record,

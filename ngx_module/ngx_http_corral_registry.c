@@ -335,6 +335,20 @@ ngx_http_corral_registry_judge(corral_service_t *doc, char *err, size_t size)
         return NGX_DECLINED;
     }
 
+    key.len = doc->affinity.len;
+    key.data = (u_char *) doc->affinity.data;
+
+    if (ngx_strcmp(key.data, "none") != 0
+        && ngx_strcmp(key.data, "cookie") != 0
+        && !ngx_http_corral_registry_hash_key(&key))
+    {
+        ngx_snprintf((u_char *) err, size,
+                     "service \"%s\": \"affinity\" is \"%s\", it must be "
+                     "none, cookie, client_ip, session, header.NAME, "
+                     "query.NAME or cookie.NAME%Z", doc->name.data, key.data);
+        return NGX_DECLINED;
+    }
+
     if (corral_answer_compile(&rules, doc, why, sizeof(why)) != 0) {
         ngx_snprintf((u_char *) err, size, "service \"%s\": %s%Z",
                      doc->name.data, why);
@@ -811,7 +825,18 @@ ngx_http_corral_registry_commit(ngx_str_t *epoch, uint64_t revision,
     reg->info.revision = revision;
     reg->info.changed = ngx_current_msec;
 
+    if (reg->swapped) {
+        reg->swapped();
+    }
+
     return NGX_OK;
+}
+
+
+void
+ngx_http_corral_registry_on_swap(void (*handler)(void))
+{
+    ngx_http_corral_reg.swapped = handler;
 }
 
 

@@ -105,7 +105,11 @@ typedef struct {
     ngx_uint_t                   desired;   /* corral_desired_e */
     ngx_uint_t                   balance_method;     /* corral_method_e */
     uint32_t                     hash_factor;        /* percent, 0: none */
-    uint32_t                     max_sessions;
+    ngx_http_corral_limits_t     limits;
+    uint32_t                     queue_size;
+    ngx_msec_t                   queue_timeout;
+    ngx_str_t                    affinity;  /* empty: none */
+    ngx_msec_t                   affinity_ttl;
     ngx_http_corral_terms_t      terms;
 
     ngx_http_corral_instance_t  *instances; /* eligible, of the best health */
@@ -134,6 +138,9 @@ ngx_int_t ngx_http_corral_registry_init(ngx_cycle_t *cycle,
     ngx_uint_t methods);
 ngx_http_corral_registry_info_t *ngx_http_corral_registry_info(void);
 
+/* handler is called whenever another generation has come into force. */
+void ngx_http_corral_registry_on_swap(void (*handler)(void));
+
 /* Twice a second: tells the table which slots this worker still uses. */
 void ngx_http_corral_registry_tick(void);
 
@@ -142,6 +149,14 @@ void ngx_http_corral_registry_tick(void);
  * goes back to the event loop.
  */
 ngx_http_corral_service_t *ngx_http_corral_registry_find(ngx_str_t *name);
+
+/*
+ * An instance of the service that may take requests of the sessions it has: it
+ * runs or drains, and this incarnation of it is meant.  NULL if there is none.
+ * Valid until the next call, or until control goes back to the event loop.
+ */
+ngx_http_corral_instance_t *ngx_http_corral_registry_member(
+    ngx_http_corral_service_t *service, ngx_str_t *id, uint32_t incarnation);
 
 /* 1 if a hash key has a known form, see hash_key in corral_schema.h */
 ngx_uint_t ngx_http_corral_registry_hash_key(ngx_str_t *key);

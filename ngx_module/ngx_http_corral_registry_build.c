@@ -11,6 +11,9 @@
 
 static ngx_int_t ngx_http_corral_registry_build_instances(
     ngx_http_corral_sentry_t *s, ngx_http_corral_service_t *o);
+static void ngx_http_corral_registry_build_instance(
+    ngx_http_corral_ientry_t *i, ngx_http_corral_idoc_t *idoc,
+    ngx_http_corral_instance_t *instance);
 static ngx_http_corral_idoc_t *ngx_http_corral_registry_build_doc(
     ngx_http_corral_ientry_t *i);
 static ngx_uint_t ngx_http_corral_registry_build_rank(
@@ -71,6 +74,9 @@ ngx_http_corral_registry_build(ngx_http_corral_sentry_t *s)
         || ngx_http_corral_registry_build_string(pool, &o->upstream_host,
                                                  &doc->upstream_host)
            != NGX_OK
+        || ngx_http_corral_registry_build_string(pool, &o->affinity,
+                                                 &doc->affinity)
+           != NGX_OK
         || ngx_http_corral_registry_build_string(pool, &o->hash_key,
                                                  &doc->hash_key)
            != NGX_OK
@@ -86,7 +92,16 @@ ngx_http_corral_registry_build(ngx_http_corral_sentry_t *s)
     o->protocol = doc->protocol;
     o->desired = doc->desired;
     o->balance_method = doc->balance;
-    o->max_sessions = doc->max_sessions;
+    o->affinity_ttl = doc->affinity_ttl;
+
+    if (ngx_strcmp(o->affinity.data, "none") == 0) {
+        o->affinity.len = 0;
+    }
+
+    o->limits.instance = doc->max_sessions;
+    o->limits.service = doc->max_connections;
+    o->queue_size = doc->queue_size;
+    o->queue_timeout = doc->queue_timeout;
 
     /* below 100 there would not be room for all */
 
@@ -178,19 +193,65 @@ ngx_http_corral_registry_build_instances(ngx_http_corral_sentry_t *s,
 
         /* the entry and its document outlive the object: swap sees to it */
 
-        instance->id = i->by_id.str;
-        instance->name.len = idoc->doc.address.len;
-        instance->name.data = (u_char *) idoc->doc.address.data;
-        instance->sockaddr = &idoc->sockaddr.sockaddr;
-        instance->socklen = idoc->socklen;
-        instance->weight = idoc->doc.weight;
-        instance->key = idoc->key;
-        instance->ref = idoc->ref;
-
-        instance++;
+        ngx_http_corral_registry_build_instance(i, idoc, instance++);
     }
 
     return NGX_OK;
+}
+
+
+/* the entry and its document outlive the object: swap sees to it */
+
+static void
+ngx_http_corral_registry_build_instance(ngx_http_corral_ientry_t *i,
+    ngx_http_corral_idoc_t *idoc, ngx_http_corral_instance_t *instance)
+{
+    instance->id = i->by_id.str;
+    instance->name.len = idoc->doc.address.len;
+    instance->name.data = (u_char *) idoc->doc.address.data;
+    instance->sockaddr = &idoc->sockaddr.sockaddr;
+    instance->socklen = idoc->socklen;
+    instance->weight = idoc->doc.weight;
+    instance->key = idoc->key;
+    instance->ref = idoc->ref;
+}
+
+
+ngx_http_corral_instance_t *
+ngx_http_corral_registry_member(ngx_http_corral_service_t *service,
+    ngx_str_t *id, uint32_t incarnation)
+{
+    uint32_t                   hash;
+    ngx_http_corral_idoc_t    *idoc;
+    ngx_http_corral_ientry_t  *i;
+
+    static ngx_http_corral_instance_t  instance;
+
+    hash = ngx_crc32_short(id->data, id->len);
+
+    i = (ngx_http_corral_ientry_t *)
+            ngx_str_rbtree_lookup(&ngx_http_corral_reg.instances, id, hash);
+
+    if (i == NULL || i->doc == NULL || i->service == NULL
+        || i->service->object != service
+        || service->desired != CORRAL_DESIRED_RUNNING)
+    {
+        return NULL;
+    }
+
+    idoc = i->doc;
+
+    if (idoc->doc.incarnation != incarnation || idoc->socklen == 0
+        || idoc->doc.health == CORRAL_HEALTH_UNHEALTHY
+        || (idoc->doc.state != CORRAL_STATE_RUNNING
+            && idoc->doc.state != CORRAL_STATE_DRAINING))
+    {
+        return NULL;
+    }
+
+    ngx_http_corral_registry_build_instance(i, idoc, &instance);
+
+    return &instance;
 }
 
 
@@ -263,6 +324,10 @@ ngx_http_corral_registry_build_balance(ngx_http_corral_service_t *o)
         if (o->balance_method != CORRAL_METHOD_DEFAULT) {
             m = &ngx_http_corral_methods[o->balance_method - 1];
             methods = 1 << m->method;
+        }
+
+        if (o->affinity.len) {
+            methods |= 1 << NGX_HTTP_CORRAL_HASH;
         }
 
         o->balance = corral_balance_create(o->n, weights, ids, methods,

@@ -88,6 +88,7 @@ typedef struct {
 
     ngx_uint_t                   methods;
     ngx_uint_t                   swaps;
+    void                       (*swapped)(void);
     ngx_uint_t                   ticks;
 
     /* the update under way */

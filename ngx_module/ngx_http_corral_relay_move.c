@@ -28,6 +28,7 @@
 
 #define NGX_HTTP_CORRAL_MOVE_FIRST  50        /* ms until the second round */
 #define NGX_HTTP_CORRAL_MOVE_LAST   1000      /* ms between later ones */
+#define NGX_HTTP_CORRAL_MOVE_SHORT  1000      /* ms in silence: no life */
 
 
 static ngx_uint_t ngx_http_corral_relay_move_closing(
@@ -36,6 +37,7 @@ static ngx_uint_t ngx_http_corral_relay_move_refused(
     ngx_http_corral_pair_t *p, ngx_uint_t died, ngx_str_t *reason);
 static ngx_int_t ngx_http_corral_relay_move_start(ngx_http_corral_pair_t *p,
     ngx_uint_t died);
+static ngx_int_t ngx_http_corral_relay_move_begin(ngx_http_corral_pair_t *p);
 static void ngx_http_corral_relay_move_detach(ngx_http_corral_pair_t *p);
 static void ngx_http_corral_relay_move_handler(ngx_event_t *ev);
 static ngx_http_corral_handshake_t *ngx_http_corral_relay_move_handshake(
@@ -288,39 +290,23 @@ ngx_http_corral_relay_move_refused(ngx_http_corral_pair_t *p, ngx_uint_t died,
 static ngx_int_t
 ngx_http_corral_relay_move_start(ngx_http_corral_pair_t *p, ngx_uint_t died)
 {
-    ngx_str_t                  reason;
-    ngx_uint_t                 code;
-    ngx_http_corral_side_t    *client;
-    ngx_http_corral_resume_t  *resume;
+    ngx_str_t   reason;
+    ngx_uint_t  code;
 
-    resume = p->resume;
-    client = &p->sides[NGX_HTTP_CORRAL_CLIENT];
     code = ngx_http_corral_relay_move_refused(p, died, &reason);
 
     if (code == 0) {
-        resume->lost = ngx_current_msec;
-        resume->deadline = ngx_current_msec + p->shared->terms.hold_time;
-        resume->rounds = 0;
-        resume->replayed = 0;
-        resume->asked = 0;
 
-        client->paused = 1;
-        client->early = 1;
-
-        if (ngx_http_corral_relay_pace_enter(resume) == NGX_OK) {
-            ngx_http_corral_relay_move_detach(p);
-
-            resume->event.data = client->connection;
-            ngx_add_timer(&resume->event, p->shared->terms.hold_time);
-
+        if (ngx_http_corral_relay_move_begin(p) == NGX_OK) {
             return NGX_OK;
         }
 
-        ngx_str_set(&reason, "no memory");
+        ngx_str_set(&reason, "no other agent took over");
         code = 1012;
     }
 
-    ngx_log_error(NGX_LOG_INFO, client->connection->log, 0,
+    ngx_log_error(NGX_LOG_INFO,
+                  p->sides[NGX_HTTP_CORRAL_CLIENT].connection->log, 0,
                   "WebSocket cannot go on with another agent: %V", &reason);
 
     ngx_http_corral_table_local(p->shared->terms.ref)->moves_refused++;
@@ -331,14 +317,72 @@ ngx_http_corral_relay_move_start(ngx_http_corral_pair_t *p, ngx_uint_t died)
 }
 
 
+/*
+ * NGX_ERROR: no memory, or no time left.  Agents that take a pair and end it at
+ * once, in silence, took nothing: the time and the rounds go on.
+ */
+
+static ngx_int_t
+ngx_http_corral_relay_move_begin(ngx_http_corral_pair_t *p)
+{
+    ngx_uint_t                 again;
+    ngx_http_corral_side_t    *client, *agent;
+    ngx_http_corral_resume_t  *resume;
+
+    resume = p->resume;
+    client = &p->sides[NGX_HTTP_CORRAL_CLIENT];
+    agent = &p->sides[NGX_HTTP_CORRAL_AGENT];
+
+    again = resume->resumed && agent->bytes == resume->heard
+            && ngx_current_msec - resume->joined < NGX_HTTP_CORRAL_MOVE_SHORT;
+
+    if (!again) {
+        resume->lost = ngx_current_msec;
+        resume->deadline = ngx_current_msec + p->shared->terms.hold_time;
+        resume->rounds = 0;
+        resume->replayed = 0;
+
+    } else if ((ngx_msec_int_t) (resume->deadline - ngx_current_msec) <= 0) {
+        return NGX_ERROR;
+    }
+
+    /* what is partly sent is lost; a tail made since has whole messages */
+
+    if (resume->state != NGX_HTTP_CORRAL_MOVE_LEAVING && agent->tail) {
+        ngx_free(agent->tail);
+        agent->tail = NULL;
+    }
+
+    resume->asked = 0;
+    resume->event.data = client->connection;
+    client->paused = 1;
+    client->early = 1;
+
+    if (again) {
+        ngx_http_corral_relay_move_round(resume);
+
+    } else if (ngx_http_corral_relay_pace_enter(resume) == NGX_OK) {
+        ngx_add_timer(&resume->event, p->shared->terms.hold_time);
+
+    } else {
+        return NGX_ERROR;
+    }
+
+    ngx_http_corral_relay_move_detach(p);
+
+    return NGX_OK;
+}
+
+
 /* the agent's side without an agent */
 
 static void
 ngx_http_corral_relay_move_detach(ngx_http_corral_pair_t *p)
 {
-    uint64_t                   messages, bytes;
-    ngx_connection_t          *c;
-    ngx_http_corral_side_t    *agent;
+    uint64_t                  messages, bytes;
+    ngx_connection_t         *c;
+    ngx_http_corral_side_t   *agent;
+    ngx_http_corral_bytes_t  *tail;
 
     agent = &p->sides[NGX_HTTP_CORRAL_AGENT];
     c = agent->connection;
@@ -349,19 +393,17 @@ ngx_http_corral_relay_move_detach(ngx_http_corral_pair_t *p)
     ngx_http_corral_table_release(&p->hold);
     ngx_http_corral_relay_hold_drop(&p->resume->halves[NGX_HTTP_CORRAL_AGENT]);
 
-    if (agent->tail) {
-        ngx_free(agent->tail);
-    }
-
     if (agent->rest) {
         ngx_free(agent->rest);
     }
 
+    tail = agent->tail;
     messages = agent->messages;
     bytes = agent->bytes;
 
     ngx_memzero(agent, sizeof(ngx_http_corral_side_t));
 
+    agent->tail = tail;
     agent->messages = messages;
     agent->bytes = bytes;
     agent->eof = 1;
@@ -562,6 +604,10 @@ ngx_http_corral_relay_move_handshake(ngx_http_corral_resume_t *resume,
 
     u->peer.tries = h->terms.tries;
 
+    /* it had a place in its service: to the balancer this is a retry */
+
+    h->ctx->taken = 1;
+
     /* the one that was lost may be there again in a later round */
 
     if (resume->rounds == 0) {
@@ -667,6 +713,8 @@ ngx_http_corral_relay_move_joined(ngx_http_corral_handshake_t *h)
     ngx_http_corral_relay_move_attach(p, h);
 
     resume->key = h->ctx->instance.key;
+    resume->heard = p->sides[NGX_HTTP_CORRAL_AGENT].bytes;
+    resume->joined = ngx_current_msec;
     resume->resumed++;
 
     ngx_http_corral_table_move(&p->hold, &h->ctx->hold);

@@ -64,6 +64,8 @@ struct ngx_http_corral_resume_s {
     /* of a move */
 
     uint64_t                      key;      /* of the instance of now */
+    uint64_t                      heard;    /* bytes of it when it joined */
+    ngx_msec_t                    joined;   /* when that was */
     ngx_msec_t                    lost;     /* when it was lost */
     ngx_msec_t                    deadline;
     ngx_uint_t                    rounds;

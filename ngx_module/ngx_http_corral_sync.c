@@ -148,6 +148,13 @@ ngx_http_corral_sync_connections(void)
 
 
 void
+ngx_http_corral_sync_waiting(ngx_str_t *service_id, ngx_uint_t waiting)
+{
+    ngx_http_corral_publish_waiting(service_id, waiting);
+}
+
+
+void
 ngx_http_corral_sync_exit(ngx_cycle_t *cycle)
 {
     ngx_http_corral_sync_t  *sync;

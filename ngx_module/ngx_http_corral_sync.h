@@ -40,5 +40,22 @@ ngx_http_corral_sync_info_t *ngx_http_corral_sync_info(void);
 /* A pair was opened or closed: the list is published soon. */
 void ngx_http_corral_sync_connections(void);
 
+/*
+ * Sessions in Redis, owner is "instance_id:incarnation".  set and get let them
+ * live for ttl ms from then on.  get calls handler with data and an owner that
+ * is empty if there is none, or never, when Redis is lost; all callers have the
+ * same handler.  Keys are made in the pool.
+ */
+typedef void (*ngx_http_corral_sync_session_pt)(void *data, ngx_str_t *owner);
+
+ngx_uint_t ngx_http_corral_sync_session_ready(void);
+void ngx_http_corral_sync_session_set(ngx_pool_t *pool, uint64_t session,
+    ngx_str_t *owner, ngx_msec_t ttl);
+void ngx_http_corral_sync_session_get(ngx_pool_t *pool, uint64_t session,
+    ngx_msec_t ttl, ngx_http_corral_sync_session_pt handler, void *data);
+
+/* So many requests wait in this worker for a service: told at once. */
+void ngx_http_corral_sync_waiting(ngx_str_t *service_id, ngx_uint_t waiting);
+
 
 #endif /* _NGX_HTTP_CORRAL_SYNC_H_INCLUDED_ */

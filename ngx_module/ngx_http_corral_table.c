@@ -21,9 +21,9 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
-#include <corral_decode.h>
-
 #include "ngx_http_corral_table_slots.h"
+
+#include <sys/random.h>
 
 
 #define NGX_HTTP_CORRAL_SLOT_REST   60      /* seconds unseen until reused */
@@ -49,17 +49,13 @@ static uint32_t ngx_http_corral_table_find_locked(ngx_str_t *key,
     uint32_t hash);
 static uint32_t ngx_http_corral_table_take_locked(void);
 static void ngx_http_corral_table_unlink_locked(uint32_t i);
-static void ngx_http_corral_table_count(ngx_http_corral_slot_t ref,
-    ngx_int_t active, ngx_int_t reserved);
-static void ngx_http_corral_table_sum(ngx_http_corral_shslot_t *slot,
-    uint32_t *active, uint32_t *reserved);
 
 
 /* of this worker */
 
-static ngx_http_corral_shctx_t  *ngx_http_corral_sh;
-static ngx_slab_pool_t          *ngx_http_corral_shpool;
-static ngx_uint_t                ngx_http_corral_column;   /* 64: none */
+ngx_http_corral_shctx_t         *ngx_http_corral_sh;
+ngx_slab_pool_t                 *ngx_http_corral_shpool;
+ngx_uint_t                       ngx_http_corral_column;   /* 64: none */
 static ngx_http_corral_local_t  *ngx_http_corral_locals;
 static uint32_t                  ngx_http_corral_nlocals;
 static uint32_t                 *ngx_http_corral_dirty;
@@ -112,6 +108,14 @@ ngx_http_corral_table_init_zone(ngx_shm_zone_t *zone, void *data)
 
     ngx_hex_dump(sh->nonce, nonce, 8);
 
+    if (getrandom(sh->secret, sizeof(sh->secret), 0)
+        != (ssize_t) sizeof(sh->secret))
+    {
+        ngx_log_error(NGX_LOG_EMERG, zone->shm.log, ngx_errno,
+                      "getrandom() failed");
+        return NGX_ERROR;
+    }
+
     for (i = 0; i < sh->nbuckets; i++) {
         sh->buckets[i] = NGX_HTTP_CORRAL_NONE;
     }
@@ -124,8 +128,9 @@ ngx_http_corral_table_init_zone(ngx_shm_zone_t *zone, void *data)
 
 
 /*
- * Six tenths of the zone are slots, a third is two images: 16m hold 13,000
+ * Six tenths of the zone are slots, a third is two images: 16m hold 11,000
  * slots and images of 2.8 MB, enough for 10,000 instances of 1,000 services.
+ * A twenty-fifth holds sessions: 28,000.
  */
 
 static ngx_int_t
@@ -157,7 +162,13 @@ ngx_http_corral_table_alloc(ngx_slab_pool_t *shpool, size_t size,
     sh->images[0].data = ngx_slab_alloc(shpool, sh->image_size);
     sh->images[1].data = ngx_slab_alloc(shpool, sh->image_size);
 
+    sh->affinity.n = size / 25 / sizeof(corral_affinity_entry_t)
+                     / CORRAL_AFFINITY_WAYS * CORRAL_AFFINITY_WAYS;
+    sh->affinity.entries = ngx_slab_calloc(shpool, sh->affinity.n
+                                          * sizeof(corral_affinity_entry_t));
+
     if (sh->slots == NULL || sh->buckets == NULL
+        || sh->affinity.entries == NULL
         || sh->images[0].data == NULL || sh->images[1].data == NULL)
     {
         return NGX_ERROR;
@@ -482,6 +493,24 @@ ngx_http_corral_table_find_locked(ngx_str_t *key, uint32_t hash)
 }
 
 
+uint32_t
+ngx_http_corral_table_find(ngx_str_t *key)
+{
+    uint32_t  i;
+
+    if (ngx_http_corral_sh == NULL) {
+        return NGX_HTTP_CORRAL_NO_SLOT;
+    }
+
+    ngx_shmtx_lock(&ngx_http_corral_shpool->mutex);
+    i = ngx_http_corral_table_find_locked(key, ngx_murmur_hash2(key->data,
+                                                                key->len));
+    ngx_shmtx_unlock(&ngx_http_corral_shpool->mutex);
+
+    return i;
+}
+
+
 /*
  * Returns an empty slot outside of all buckets: a fresh one, or one that no
  * worker has seen for a minute and nobody holds.
@@ -578,119 +607,6 @@ ngx_http_corral_table_seen(ngx_http_corral_slot_t ref)
     if (slot) {
         slot->seen = ngx_time();
     }
-}
-
-
-void
-ngx_http_corral_table_reserve(ngx_http_corral_slot_t ref,
-    ngx_http_corral_slot_t service, ngx_http_corral_hold_t *hold)
-{
-    ngx_http_corral_table_release(hold);
-
-    hold->ref = ref;
-    hold->service = service;
-    hold->state = NGX_HTTP_CORRAL_HOLD_RESERVED;
-
-    ngx_http_corral_table_count(ref, 0, 1);
-    ngx_http_corral_table_count(service, 0, 1);
-}
-
-
-void
-ngx_http_corral_table_activate(ngx_http_corral_hold_t *hold)
-{
-    if (hold->state != NGX_HTTP_CORRAL_HOLD_RESERVED) {
-        return;
-    }
-
-    hold->state = NGX_HTTP_CORRAL_HOLD_ACTIVE;
-
-    ngx_http_corral_table_count(hold->ref, 1, -1);
-    ngx_http_corral_table_count(hold->service, 1, -1);
-}
-
-
-void
-ngx_http_corral_table_release(ngx_http_corral_hold_t *hold)
-{
-    ngx_int_t  active;
-
-    if (hold->state == NGX_HTTP_CORRAL_HOLD_NONE) {
-        return;
-    }
-
-    active = hold->state == NGX_HTTP_CORRAL_HOLD_ACTIVE;
-
-    ngx_http_corral_table_count(hold->ref, -active, active - 1);
-    ngx_http_corral_table_count(hold->service, -active, active - 1);
-
-    hold->state = NGX_HTTP_CORRAL_HOLD_NONE;
-}
-
-
-/* in the column of this process, which nobody else writes */
-
-static void
-ngx_http_corral_table_count(ngx_http_corral_slot_t ref, ngx_int_t active,
-    ngx_int_t reserved)
-{
-    ngx_http_corral_shslot_t  *slot;
-
-    slot = ngx_http_corral_table_get(ref);
-
-    if (slot && ngx_http_corral_column < NGX_HTTP_CORRAL_PROCESSES) {
-        slot->counts[ngx_http_corral_column].active += active;
-        slot->counts[ngx_http_corral_column].reserved += reserved;
-    }
-}
-
-
-void
-ngx_http_corral_table_move(ngx_http_corral_hold_t *to,
-    ngx_http_corral_hold_t *from)
-{
-    *to = *from;
-    from->state = NGX_HTTP_CORRAL_HOLD_NONE;
-}
-
-
-static void
-ngx_http_corral_table_sum(ngx_http_corral_shslot_t *slot, uint32_t *active,
-    uint32_t *reserved)
-{
-    uint64_t    live;
-    uint32_t    a, r;
-    ngx_uint_t  i;
-
-    a = 0;
-    r = 0;
-
-    for (live = ngx_http_corral_sh->live; live; live &= live - 1) {
-        i = __builtin_ctzll(live);
-        a += slot->counts[i].active;
-        r += slot->counts[i].reserved;
-    }
-
-    *active = a;
-    *reserved = r;
-}
-
-
-uint32_t
-ngx_http_corral_table_load(ngx_http_corral_slot_t ref)
-{
-    uint32_t                   active, reserved;
-    ngx_http_corral_shslot_t  *slot;
-
-    slot = ngx_http_corral_table_get(ref);
-
-    if (slot == NULL) {
-        return 0;
-    }
-
-    ngx_http_corral_table_sum(slot, &active, &reserved);
-
-    return active + reserved;
 }
 
 
@@ -838,6 +754,13 @@ ngx_http_corral_table_view_ref(ngx_http_corral_slot_t ref,
     view->avail = ngx_http_corral_table_avail(ref, 0);
 
     ngx_http_corral_table_sum(slot, &view->active, &view->reserved);
+    view->waiting = 0;
+    view->remote = slot->remote;
+
+    if (slot->key[0] == 's') {
+        view->waiting = view->reserved;
+        view->reserved = 0;
+    }
 
     return 1;
 }
@@ -865,6 +788,45 @@ ngx_http_corral_table_process(ngx_uint_t i,
 }
 
 
+corral_affinity_t *
+ngx_http_corral_table_affinity(void)
+{
+    static corral_affinity_t  none;
+
+    return ngx_http_corral_sh ? &ngx_http_corral_sh->affinity : &none;
+}
+
+
+void
+ngx_http_corral_table_secret(ngx_str_t *secret)
+{
+    ngx_str_null(secret);
+
+    if (ngx_http_corral_sh) {
+        secret->data = ngx_http_corral_sh->secret;
+        secret->len = sizeof(ngx_http_corral_sh->secret);
+    }
+}
+
+
+ngx_int_t
+ngx_http_corral_table_key(ngx_http_corral_slot_t ref, ngx_str_t *key)
+{
+    ngx_http_corral_shslot_t  *slot;
+
+    slot = ngx_http_corral_table_get(ref);
+
+    if (slot == NULL) {
+        return NGX_DECLINED;
+    }
+
+    key->data = slot->key;
+    key->len = slot->len;
+
+    return NGX_OK;
+}
+
+
 void
 ngx_http_corral_table_nonce(ngx_str_t *nonce)
 {
@@ -874,124 +836,4 @@ ngx_http_corral_table_nonce(ngx_str_t *nonce)
         nonce->data = ngx_http_corral_sh->nonce;
         nonce->len = 16;
     }
-}
-
-
-ngx_int_t
-ngx_http_corral_table_image_write(ngx_str_t *epoch, uint64_t revision,
-    ngx_str_t *text)
-{
-    ngx_int_t                 rc;
-    ngx_uint_t                other;
-    ngx_http_corral_image_t  *image;
-    ngx_http_corral_shctx_t  *sh;
-
-    sh = ngx_http_corral_sh;
-
-    if (sh == NULL || text->len > sh->image_size || epoch->len > 64) {
-        return NGX_BUSY;
-    }
-
-    ngx_shmtx_lock(&ngx_http_corral_shpool->mutex);
-
-    rc = NGX_OK;
-
-    if (sh->current < 2) {
-        image = &sh->images[sh->current];
-
-        if (image->revision >= revision
-            && ngx_strlen(image->epoch) == epoch->len
-            && ngx_strncmp(image->epoch, epoch->data, epoch->len) == 0)
-        {
-            rc = NGX_DECLINED;
-        }
-    }
-
-    if (sh->writer && sh->writer != ngx_pid && kill(sh->writer, 0) == 0) {
-        rc = NGX_DECLINED;
-    }
-
-    if (rc == NGX_OK) {
-        sh->writer = ngx_pid;
-    }
-
-    ngx_shmtx_unlock(&ngx_http_corral_shpool->mutex);
-
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    other = (sh->current == 0) ? 1 : 0;
-    image = &sh->images[other];
-
-    ngx_memcpy(image->data, text->data, text->len);
-    image->len = text->len;
-    image->revision = revision;
-    image->crc32 = corral_decode_crc32(0, text->data, text->len);
-    ngx_cpystrn(image->epoch, epoch->data, epoch->len + 1);
-
-    ngx_memory_barrier();
-    sh->current = other;
-    ngx_memory_barrier();
-    sh->writer = 0;
-
-    return NGX_OK;
-}
-
-
-ngx_int_t
-ngx_http_corral_table_image_read(ngx_pool_t *pool, ngx_str_t *text)
-{
-    size_t                    len;
-    ngx_uint_t                tries, current;
-    ngx_http_corral_image_t   image;
-    ngx_http_corral_shctx_t  *sh;
-
-    sh = ngx_http_corral_sh;
-
-    /* a writer may switch twice while we copy: the CRC tells */
-
-    for (tries = 0; sh && tries < 3; tries++) {
-        current = sh->current;
-
-        if (current > 1) {
-            break;
-        }
-
-        image = sh->images[current];
-        len = ngx_min(image.len, sh->image_size);
-
-        text->data = ngx_palloc(pool, len + 1);
-        if (text->data == NULL) {
-            return NGX_ERROR;
-        }
-
-        ngx_memcpy(text->data, image.data, len);
-        text->len = len;
-
-        if (corral_decode_crc32(0, text->data, len) == image.crc32) {
-            return NGX_OK;
-        }
-
-        ngx_pfree(pool, text->data);
-    }
-
-    return NGX_DECLINED;
-}
-
-
-uint64_t
-ngx_http_corral_table_image_revision(u_char epoch[65])
-{
-    ngx_uint_t  current;
-
-    if (ngx_http_corral_sh == NULL || ngx_http_corral_sh->current > 1) {
-        return 0;
-    }
-
-    current = ngx_http_corral_sh->current;
-
-    ngx_memcpy(epoch, ngx_http_corral_sh->images[current].epoch, 65);
-
-    return ngx_http_corral_sh->images[current].revision;
 }

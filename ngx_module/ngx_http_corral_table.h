@@ -12,14 +12,17 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include <corral_affinity.h>
+
 
 #define NGX_HTTP_CORRAL_NO_SLOT  0xffffffff
 
 
 /*
- * What a connection or request holds of an instance.  The slot may be given
- * to another instance meanwhile: then the sequence differs and every update
- * through the hold is dropped.
+ * What a connection or request holds of an instance and of its service, or
+ * that it waits for the service.  The slot may be given to another instance
+ * meanwhile: then the sequence differs and every update through the hold is
+ * dropped.
  */
 
 typedef struct {
@@ -31,13 +34,14 @@ typedef struct {
 typedef enum {
     NGX_HTTP_CORRAL_HOLD_NONE = 0,
     NGX_HTTP_CORRAL_HOLD_RESERVED,
-    NGX_HTTP_CORRAL_HOLD_ACTIVE
+    NGX_HTTP_CORRAL_HOLD_ACTIVE,
+    NGX_HTTP_CORRAL_HOLD_WAITING            /* of the service alone */
 } ngx_http_corral_hold_e;
 
 
 typedef struct {
     ngx_http_corral_slot_t  ref;
-    ngx_http_corral_slot_t  service;        /* counts the same */
+    ngx_http_corral_slot_t  service;
     uint32_t                state;          /* ngx_http_corral_hold_e */
 } ngx_http_corral_hold_t;
 
@@ -53,6 +57,12 @@ typedef struct {
     X(failures,       "tries that failed")                                    \
     X(retries,        "tries on another instance")                            \
     X(rejected,       "requests refused for want of an instance")             \
+    X(affinity_hits,  "requests that went to the instance of their session")  \
+    X(affinity_moves, "sessions whose instance was gone or full")             \
+    X(queued,         "requests that waited for an instance")                 \
+    X(queue_timeouts, "requests that waited in vain")                         \
+    X(queue_aborts,   "requests whose client left while they waited")         \
+    X(queue_msec,     "milliseconds that requests waited, summed up")         \
     X(ejections,      "times an instance was ejected")                        \
     X(messages_in,    "WebSocket messages from clients")                      \
     X(messages_out,   "WebSocket messages to clients")                        \
@@ -85,8 +95,11 @@ typedef enum {
 
 typedef struct {
     ngx_str_t                  key;         /* points into the zone */
-    uint32_t                   active;      /* sum over live processes */
+    uint32_t                   active;      /* sum over live processes; of a
+                                               service: reserved, too */
     uint32_t                   reserved;
+    uint32_t                   waiting;     /* of a service */
+    uint32_t                   remote;      /* held by other gateways */
     ngx_http_corral_avail_e    avail;
     ngx_http_corral_totals_t   totals;
 } ngx_http_corral_slot_view_t;
@@ -130,11 +143,21 @@ ngx_http_corral_slot_t ngx_http_corral_table_slot(ngx_str_t *key);
 void ngx_http_corral_table_seen(ngx_http_corral_slot_t ref);
 
 /*
- * Holds: reserve, activate and release are idempotent by their state.  Each is
- * counted twice: for the instance, and for all instances of its service.
+ * Holds: activate and release are idempotent by their state.
+ *
+ * reserve takes a place of the instance and of its service.  A limit that is
+ * not 0 is kept by all processes of the zone together, also when two of them
+ * reserve at the same moment: NGX_BUSY, nothing is held then.
  */
-void ngx_http_corral_table_reserve(ngx_http_corral_slot_t ref,
-    ngx_http_corral_slot_t service, ngx_http_corral_hold_t *hold);
+
+typedef struct {
+    uint32_t    instance;
+    uint32_t    service;
+} ngx_http_corral_limits_t;
+
+ngx_int_t ngx_http_corral_table_reserve(ngx_http_corral_slot_t ref,
+    ngx_http_corral_slot_t service, ngx_http_corral_limits_t *limits,
+    ngx_http_corral_hold_t *hold);
 void ngx_http_corral_table_activate(ngx_http_corral_hold_t *hold);
 void ngx_http_corral_table_release(ngx_http_corral_hold_t *hold);
 
@@ -142,11 +165,25 @@ void ngx_http_corral_table_release(ngx_http_corral_hold_t *hold);
 void ngx_http_corral_table_move(ngx_http_corral_hold_t *to,
     ngx_http_corral_hold_t *from);
 
+/*
+ * Waits for the service: counted until the hold is released or reserved with.
+ * on_free is called, in the process that releases, whenever a place was given
+ * back and somebody in some process of the zone waits for that service.
+ */
+void ngx_http_corral_table_wait(ngx_http_corral_slot_t service,
+    ngx_http_corral_hold_t *hold);
+uint32_t ngx_http_corral_table_waiting(ngx_http_corral_slot_t service);
+void ngx_http_corral_table_on_free(void (*handler)(void));
+
 /* The place in the round of a service, for all processes: atomic. */
 uint32_t *ngx_http_corral_table_cursor(ngx_http_corral_slot_t ref);
 
-/* active plus reserved over all live processes of this zone */
+/*
+ * active plus reserved over all live processes of this zone, and what is known
+ * of others: of an instance, and of a service
+ */
 uint32_t ngx_http_corral_table_load(ngx_http_corral_slot_t ref);
+uint32_t ngx_http_corral_table_in_use(ngx_http_corral_slot_t service);
 
 /*
  * May the instance be tried now?  An ejected one whose rest is over becomes
@@ -204,6 +241,30 @@ ngx_uint_t ngx_http_corral_table_view_ref(ngx_http_corral_slot_t ref,
     ngx_http_corral_slot_view_t *view);
 ngx_uint_t ngx_http_corral_table_process(ngx_uint_t i,
     ngx_http_corral_process_view_t *view);
+
+/*
+ * Sessions and the slots of their instances; 32 random bytes that live as long
+ * as the zone; the key of a slot, in the zone: NGX_DECLINED if it is another's.
+ */
+corral_affinity_t *ngx_http_corral_table_affinity(void);
+void ngx_http_corral_table_secret(ngx_str_t *secret);
+ngx_int_t ngx_http_corral_table_key(ngx_http_corral_slot_t ref,
+    ngx_str_t *key);
+
+/*
+ * The cluster's view.  own: what this process holds of slot i, 0 if nothing.
+ * remote_begin says 1 to one process of the zone a second: it is to bring the
+ * view up to date with remote_set, by the index of the slots.  remote_tick
+ * drops a view that is older than lease seconds.  remote_any: others hold
+ * something.  find: the slot of a key that is known, else NO_SLOT; locks.
+ */
+ngx_uint_t ngx_http_corral_table_own(ngx_uint_t i, ngx_str_t *key,
+    uint32_t *count);
+ngx_uint_t ngx_http_corral_table_remote_begin(void);
+void ngx_http_corral_table_remote_set(uint32_t *counts, ngx_uint_t n);
+void ngx_http_corral_table_remote_tick(time_t lease);
+ngx_uint_t ngx_http_corral_table_remote_any(void);
+uint32_t ngx_http_corral_table_find(ngx_str_t *key);
 
 /* The nonce of the zone, 16 hexadecimal digits: changes when it is made anew */
 void ngx_http_corral_table_nonce(ngx_str_t *nonce);

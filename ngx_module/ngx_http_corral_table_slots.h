@@ -12,6 +12,8 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include <corral_affinity.h>
+
 #include "ngx_http_corral_table.h"
 
 
@@ -20,10 +22,17 @@
 #define NGX_HTTP_CORRAL_SUSPECTS    256
 
 
+/*
+ * What one process holds of an instance: active and reserved.  Of a service:
+ * both together in active, and how many wait in the other one.
+ */
+
 typedef struct {
     volatile uint32_t            active;
     volatile uint32_t            reserved;
 } ngx_http_corral_count_t;
+
+#define ngx_http_corral_count_waiting  reserved
 
 
 typedef struct {
@@ -41,6 +50,7 @@ typedef struct {
     ngx_atomic_t                 rest;      /* fail_timeout, msec */
     ngx_atomic_t                 latency;   /* see corral_health_sample() */
     uint32_t                     cursor;    /* of a service's round robin */
+    volatile uint32_t            remote;    /* held by other zones */
 
     ngx_http_corral_totals_t     totals;
     ngx_http_corral_count_t      counts[NGX_HTTP_CORRAL_PROCESSES];
@@ -92,8 +102,20 @@ typedef struct {
     ngx_atomic_t                 current;   /* image 0 or 1, 2: none */
     ngx_pid_t                    writer;    /* of the other image */
     ngx_http_corral_image_t      images[2];
+
+    ngx_atomic_t                 remote_at;     /* msec, last look */
+    ngx_atomic_t                 remote_read;   /* time of what is known */
+    ngx_atomic_t                 remote_any;
+
+    corral_affinity_t            affinity;
+    u_char                       secret[32];
 } ngx_http_corral_shctx_t;
 
+
+/* of this worker: the zone, its lock, the column that this process writes */
+extern ngx_http_corral_shctx_t  *ngx_http_corral_sh;
+extern ngx_slab_pool_t          *ngx_http_corral_shpool;
+extern ngx_uint_t                ngx_http_corral_column;
 
 /* the slot that ref still means, or NULL */
 ngx_http_corral_shslot_t *ngx_http_corral_table_get(
@@ -105,6 +127,10 @@ void ngx_http_corral_table_add_totals(ngx_http_corral_shslot_t *slot,
 
 /* The suspects of this worker's zone. */
 void ngx_http_corral_table_suspect_init(ngx_http_corral_suspects_t *suspects);
+
+/* Sums of a slot over all live processes. */
+void ngx_http_corral_table_sum(ngx_http_corral_shslot_t *slot,
+    uint32_t *active, uint32_t *reserved);
 
 
 #endif /* _NGX_HTTP_CORRAL_TABLE_SLOTS_H_INCLUDED_ */

@@ -11,6 +11,7 @@
 
 
 #include "ngx_http_corral.h"
+#include "ngx_http_corral_affinity.h"
 #include "ngx_http_corral_upstream.h"
 
 #include <corral_health.h>
@@ -442,6 +443,10 @@ ngx_http_corral_upstream_header_filter(ngx_http_request_t *r)
     ngx_http_corral_ctx_t  *ctx;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_corral_module);
+
+    if (ctx && ngx_http_corral_affinity_answer(r, ctx) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     if (ctx == NULL || !ctx->taken || ctx->reported || r->upstream == NULL
         || ctx->hold.state != NGX_HTTP_CORRAL_HOLD_ACTIVE)

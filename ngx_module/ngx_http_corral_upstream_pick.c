@@ -7,7 +7,11 @@
 
 
 #include "ngx_http_corral.h"
+#include "ngx_http_corral_affinity.h"
 #include "ngx_http_corral_upstream.h"
+
+
+#define NGX_HTTP_CORRAL_PICK_RACES  3       /* lost ones, until it is full */
 
 
 /* what the callbacks of the balancer look at */
@@ -19,6 +23,9 @@ typedef struct {
 } ngx_http_corral_pick_view_t;
 
 
+static ngx_http_corral_instance_t *ngx_http_corral_upstream_pick_reserve(
+    ngx_http_request_t *r, ngx_http_corral_pick_view_t *view,
+    ngx_http_corral_limits_t *limits, ngx_str_t *hash_key);
 static uint32_t ngx_http_corral_upstream_pick_choose(ngx_http_request_t *r,
     ngx_http_corral_pick_view_t *view, ngx_uint_t method,
     ngx_str_t *hash_key);
@@ -28,8 +35,6 @@ static uint32_t ngx_http_corral_upstream_pick_load(void *data, uint32_t i);
 static double ngx_http_corral_upstream_pick_cost(void *data, uint32_t i);
 static uint64_t ngx_http_corral_upstream_pick_key(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_str_t *name);
-static void ngx_http_corral_upstream_pick_cookie(ngx_http_request_t *r,
-    ngx_str_t *name, ngx_str_t *value);
 static ngx_int_t ngx_http_corral_upstream_pick_copy(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_http_corral_instance_t *instance);
 
@@ -38,14 +43,17 @@ ngx_int_t
 ngx_http_corral_upstream_pick(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_http_upstream_srv_conf_t *us)
 {
-    uint32_t                              i;
     ngx_str_t                             hash_key;
+    ngx_uint_t                            retry;
+    ngx_http_corral_limits_t              limits;
     ngx_http_corral_instance_t           *instance;
     ngx_http_corral_main_conf_t          *mcf;
     ngx_http_corral_pick_view_t           view;
     ngx_http_corral_upstream_srv_conf_t  *ucf;
 
     ngx_http_corral_table_release(&ctx->hold);
+
+    retry = us != NULL && ctx->taken;
 
     if (us == NULL) {
         mcf = ngx_http_get_module_main_conf(r, ngx_http_corral_module);
@@ -59,22 +67,27 @@ ngx_http_corral_upstream_pick(ngx_http_request_t *r,
     view.ctx = ctx;
     view.service = ngx_http_corral_registry_find(&ctx->service_id);
 
-    if (view.service == NULL || view.service->n == 0) {
+    if (view.service == NULL) {
         return NGX_BUSY;
+    }
+
+    limits = view.service->limits;
+
+    if (retry) {
+        limits.service = 0;                 /* it had a place already */
     }
 
     ctx->method = ngx_http_corral_upstream_method(view.service, ucf,
                                                   &hash_key);
 
-    i = ngx_http_corral_upstream_pick_choose(r, &view, ctx->method, &hash_key);
-
-    if (i == CORRAL_BALANCE_NONE) {
+    instance = ngx_http_corral_upstream_pick_reserve(r, &view, &limits,
+                                                     &hash_key);
+    if (instance == NULL) {
         return NGX_BUSY;
     }
 
-    instance = &view.service->instances[i];
-
     if (ngx_http_corral_upstream_pick_copy(r, ctx, instance) != NGX_OK) {
+        ngx_http_corral_table_release(&ctx->hold);
         return NGX_ERROR;
     }
 
@@ -84,10 +97,70 @@ ngx_http_corral_upstream_pick(ngx_http_request_t *r,
 
     (void) ngx_http_corral_table_avail(instance->ref, 1);
 
-    ngx_http_corral_table_reserve(instance->ref, view.service->terms.ref,
-                                  &ctx->hold);
+    ngx_http_corral_affinity_chosen(r, ctx, view.service, ctx->instance.ref);
 
     return NGX_OK;
+}
+
+
+/* Chooses again when another process has taken the last place meanwhile. */
+
+static ngx_http_corral_instance_t *
+ngx_http_corral_upstream_pick_reserve(ngx_http_request_t *r,
+    ngx_http_corral_pick_view_t *view, ngx_http_corral_limits_t *limits,
+    ngx_str_t *hash_key)
+{
+    uint32_t                     i;
+    ngx_uint_t                   tries, method;
+    ngx_http_corral_ctx_t       *ctx;
+    ngx_http_corral_instance_t  *instance;
+
+    ctx = view->ctx;
+
+    instance = ngx_http_corral_affinity_owner(r, ctx, view->service);
+
+    /* all gateways guess the same for a session that none knows */
+
+    method = ctx->sticky ? NGX_HTTP_CORRAL_HASH : ctx->method;
+
+    for (tries = 0; tries < NGX_HTTP_CORRAL_PICK_RACES; tries++) {
+
+        if (limits->service
+            && ngx_http_corral_table_in_use(ctx->terms.ref)
+               >= limits->service)
+        {
+            return NULL;
+        }
+
+        if (instance
+            && ngx_http_corral_table_reserve(instance->ref, ctx->terms.ref,
+                                             limits, &ctx->hold)
+               == NGX_OK)
+        {
+            return instance;
+        }
+
+        if (view->service->n == 0) {
+            return NULL;
+        }
+
+        i = ngx_http_corral_upstream_pick_choose(r, view, method, hash_key);
+
+        if (i == CORRAL_BALANCE_NONE) {
+            return NULL;
+        }
+
+        instance = &view->service->instances[i];
+
+        if (ngx_http_corral_table_reserve(instance->ref, ctx->terms.ref,
+                                          limits, &ctx->hold)
+            == NGX_OK)
+        {
+            return instance;
+        }
+    }
+
+    return NULL;
 }
 
 
@@ -143,14 +216,21 @@ ngx_http_corral_upstream_pick_choose(ngx_http_request_t *r,
         switch (method) {
 
         case NGX_HTTP_CORRAL_LEAST_CONN:
-            i = corral_balance_least_conn(service->balance, &bv, random);
+
+            /* not all gateways to the one that was the least a second ago */
+
+            i = ngx_http_corral_table_remote_any()
+                ? corral_balance_two_choices(service->balance, &bv, random)
+                : corral_balance_least_conn(service->balance, &bv, random);
             break;
 
         case NGX_HTTP_CORRAL_HASH:
-            key = ngx_http_corral_upstream_pick_key(r, view->ctx, hash_key);
+            key = view->ctx->sticky
+                  ? view->ctx->affinity
+                  : ngx_http_corral_upstream_pick_key(r, view->ctx, hash_key);
             i = service->hash_factor
                 ? corral_balance_hash_bounded(service->balance, &bv, key,
-                      ngx_http_corral_table_load(service->terms.ref),
+                      ngx_http_corral_table_in_use(service->terms.ref),
                       service->hash_factor)
                 : corral_balance_hash(service->balance, &bv, key);
             break;
@@ -231,9 +311,9 @@ ngx_http_corral_upstream_pick_ok(void *data, uint32_t i)
         return 0;
     }
 
-    return view->service->max_sessions == 0
+    return view->service->limits.instance == 0
            || ngx_http_corral_table_load(instance->ref)
-              < view->service->max_sessions;
+              < view->service->limits.instance;
 }
 
 
@@ -284,57 +364,15 @@ static uint64_t
 ngx_http_corral_upstream_pick_key(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_str_t *name)
 {
-    u_char           *p;
-    ngx_str_t         key, rest;
-    ngx_table_elt_t  *h;
+    ngx_str_t  key;
 
-    ngx_str_null(&key);
-
-    p = ngx_strlchr(name->data, name->data + name->len, '.');
-
-    rest.data = p ? p + 1 : name->data + name->len;
-    rest.len = name->data + name->len - rest.data;
-
-    if (p == NULL && name->len == sizeof("session") - 1
-        && ngx_strncmp(name->data, "session", name->len) == 0)
-    {
-        key = ctx->session;
-
-    } else if (p && ngx_strncmp(name->data, "header.", 7) == 0) {
-        h = ngx_http_corral_get_header(r, &rest);
-
-        if (h) {
-            key = h->value;
-        }
-
-    } else if (p && ngx_strncmp(name->data, "query.", 6) == 0) {
-        (void) ngx_http_arg(r, rest.data, rest.len, &key);
-
-    } else if (p && ngx_strncmp(name->data, "cookie.", 7) == 0) {
-        ngx_http_corral_upstream_pick_cookie(r, &rest, &key);
-    }
+    ngx_http_corral_affinity_value(r, ctx, name, &key);
 
     if (key.len == 0) {
         key = r->connection->addr_text;
     }
 
     return corral_balance_key(key.data, key.len);
-}
-
-
-static void
-ngx_http_corral_upstream_pick_cookie(ngx_http_request_t *r, ngx_str_t *name,
-    ngx_str_t *value)
-{
-#if (nginx_version >= 1023000)
-
-    (void) ngx_http_parse_multi_header_lines(r, r->headers_in.cookie, name,
-                                             value);
-#else
-
-    (void) ngx_http_parse_multi_header_lines(&r->headers_in.cookies, name,
-                                             value);
-#endif
 }
 
 

@@ -4,21 +4,50 @@
  * made, so that "no instance" is an answer of ours that says why and when to
  * come back.  The upstream step takes what is reserved here.
  *
- * It does not hold requests while nothing is ready.
+ * A request that finds no place waits for one if its service has a queue: see
+ * ngx_http_corral_wait_queue.c.
  */
 
 
 #include "ngx_http_corral.h"
+#include "ngx_http_corral_affinity.h"
+#include "ngx_http_corral_wait.h"
 
 
+typedef enum {
+    NGX_HTTP_CORRAL_WAIT_NO_QUEUE = 0,
+    NGX_HTTP_CORRAL_WAIT_QUEUE_FULL,
+    NGX_HTTP_CORRAL_WAIT_TIMEOUT
+} ngx_http_corral_wait_why_e;
+
+
+static ngx_int_t ngx_http_corral_wait_queue_time(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_corral_wait_add_variables(ngx_conf_t *cf);
+static ngx_int_t ngx_http_corral_wait_init_module(ngx_cycle_t *cycle);
+static ngx_int_t ngx_http_corral_wait_init_process(ngx_cycle_t *cycle);
+static ngx_int_t ngx_http_corral_wait_park(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx, ngx_http_corral_service_t *service);
 static ngx_uint_t ngx_http_corral_wait_mismatch(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx);
+static void ngx_http_corral_wait_gone(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx, ngx_uint_t timed_out);
 static ngx_int_t ngx_http_corral_wait_refuse(ngx_http_request_t *r,
-    ngx_http_corral_ctx_t *ctx);
+    ngx_http_corral_ctx_t *ctx, ngx_http_corral_wait_why_e why);
+static char *ngx_http_corral_wait_reason(ngx_http_corral_service_t *service);
+
+
+static ngx_http_variable_t  ngx_http_corral_wait_variables[] = {
+
+    { ngx_string("corral_queue_time"), NULL, ngx_http_corral_wait_queue_time, 0,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+      ngx_http_null_variable
+};
 
 
 static ngx_http_module_t  ngx_http_corral_wait_module_ctx = {
-    NULL,                                  /* preconfiguration */
+    ngx_http_corral_wait_add_variables,    /* preconfiguration */
     NULL,                                  /* postconfiguration */
 
     NULL,                                  /* create main configuration */
@@ -38,8 +67,8 @@ ngx_module_t  ngx_http_corral_wait_module = {
     NULL,                                  /* module directives */
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
-    NULL,                                  /* init module */
-    NULL,                                  /* init process */
+    ngx_http_corral_wait_init_module,      /* init module */
+    ngx_http_corral_wait_init_process,     /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
     NULL,                                  /* exit process */
@@ -51,7 +80,9 @@ ngx_module_t  ngx_http_corral_wait_module = {
 ngx_int_t
 ngx_http_corral_wait_handler(ngx_http_request_t *r)
 {
+    ngx_int_t                    rc;
     ngx_http_corral_ctx_t       *ctx;
+    ngx_http_corral_service_t   *service;
     ngx_http_corral_loc_conf_t  *lcf;
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_corral_module);
@@ -72,17 +103,53 @@ ngx_http_corral_wait_handler(ngx_http_request_t *r)
 
     ctx->ntried = 0;                        /* it may have been redirected */
 
-    switch (ngx_http_corral_upstream_pick(r, ctx, NULL)) {
+    if (ngx_http_corral_affinity_ask(r, ctx) == NGX_AGAIN) {
+        return NGX_AGAIN;
+    }
 
-    case NGX_OK:
+    /* nobody passes those who wait already */
+
+    if (ngx_http_corral_wait_queue_length(&ctx->service_id)) {
+        rc = NGX_BUSY;
+
+    } else {
+        rc = ngx_http_corral_upstream_pick(r, ctx, NULL);
+    }
+
+    if (rc == NGX_OK) {
         return NGX_DECLINED;
+    }
 
-    case NGX_BUSY:
-        return ngx_http_corral_wait_refuse(r, ctx);
-
-    default:
+    if (rc != NGX_BUSY) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
+
+    service = ngx_http_corral_registry_find(&ctx->service_id);
+
+    if (service && service->queue_size
+        && service->desired != CORRAL_DESIRED_STOPPED)
+    {
+        return ngx_http_corral_wait_park(r, ctx, service);
+    }
+
+    return ngx_http_corral_wait_refuse(r, ctx, NGX_HTTP_CORRAL_WAIT_NO_QUEUE);
+}
+
+
+static ngx_int_t
+ngx_http_corral_wait_park(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx,
+    ngx_http_corral_service_t *service)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_corral_wait_queue_park(r, ctx, service);
+
+    if (rc == NGX_BUSY) {
+        return ngx_http_corral_wait_refuse(r, ctx,
+                                           NGX_HTTP_CORRAL_WAIT_QUEUE_FULL);
+    }
+
+    return rc == NGX_AGAIN ? NGX_AGAIN : NGX_HTTP_INTERNAL_SERVER_ERROR;
 }
 
 
@@ -127,12 +194,28 @@ ngx_http_corral_wait_mismatch(ngx_http_request_t *r,
 }
 
 
-static ngx_int_t
-ngx_http_corral_wait_refuse(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx)
+/* It has waited, and there is no place for it. */
+
+static void
+ngx_http_corral_wait_gone(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx,
+    ngx_uint_t timed_out)
 {
-    char                       *why;
+    (void) ngx_http_corral_wait_refuse(r, ctx,
+                              timed_out ? NGX_HTTP_CORRAL_WAIT_TIMEOUT
+                                        : NGX_HTTP_CORRAL_WAIT_NO_QUEUE);
+}
+
+
+static ngx_int_t
+ngx_http_corral_wait_refuse(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx,
+    ngx_http_corral_wait_why_e why)
+{
+    char                       *code;
+    u_char                     *p;
+    ngx_str_t                   waited;
     ngx_http_corral_totals_t    delta;
     ngx_http_corral_service_t  *service;
+    u_char                      buf[128];
 
     ngx_memzero(&delta, sizeof(ngx_http_corral_totals_t));
     delta.rejected = 1;
@@ -147,28 +230,146 @@ ngx_http_corral_wait_refuse(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx)
                                        &ctx->service_name);
     }
 
+    code = service->n ? "service_full" : "service_not_ready";
+    p = buf;
+
+    if (why == NGX_HTTP_CORRAL_WAIT_QUEUE_FULL) {
+        code = "queue_full";
+        p = ngx_sprintf(buf, "; %uD requests wait already, see its "
+                        "\"queue_size\"", service->queue_size);
+
+    } else if (why == NGX_HTTP_CORRAL_WAIT_TIMEOUT) {
+        code = "queue_timeout";
+        p = ngx_sprintf(buf, "; it has waited for %M ms, see its "
+                        "\"queue_timeout\"", ctx->queue_time);
+    }
+
+    waited.data = buf;
+    waited.len = p - buf;
+
+    return ngx_http_corral_problem(r, NGX_HTTP_SERVICE_UNAVAILABLE, code,
+                                   service->desired ? 5 : 1,
+                                   "service \"%V\" has no instance for this "
+                                   "request: %s (%uD of %uD ready)%V",
+                                   &ctx->service_name,
+                                   ngx_http_corral_wait_reason(service),
+                                   service->n, service->total, &waited);
+}
+
+
+static char *
+ngx_http_corral_wait_reason(ngx_http_corral_service_t *service)
+{
     switch (service->desired) {
 
     case CORRAL_DESIRED_STOPPED:
-        why = "it is stopped";
-        break;
+        return "it is stopped";
 
     case CORRAL_DESIRED_PAUSED:
-        why = "it is paused";
-        break;
+        return "it is paused";
 
     default:
-        why = service->n ? "all that are ready have max_sessions connections"
-                         : "none is ready";
         break;
     }
 
-    return ngx_http_corral_problem(r, NGX_HTTP_SERVICE_UNAVAILABLE,
-                                   service->n ? "service_full"
-                                              : "service_not_ready",
-                                   service->desired ? 5 : 1,
-                                   "service \"%V\" has no instance for this "
-                                   "request: %s (%uD of %uD ready)",
-                                   &ctx->service_name, why, service->n,
-                                   service->total);
+    if (service->n == 0) {
+        return "none is ready";
+    }
+
+    if (service->limits.service
+        && ngx_http_corral_table_in_use(service->terms.ref)
+           >= service->limits.service)
+    {
+        return "it has max_connections";
+    }
+
+    return "all that are ready have max_sessions connections";
+}
+
+
+static ngx_int_t
+ngx_http_corral_wait_init_module(ngx_cycle_t *cycle)
+{
+    ngx_http_corral_main_conf_t  *mcf;
+
+    mcf = ngx_http_corral_get_main_conf(cycle);
+
+    if (mcf == NULL || mcf->zone == NULL) {
+        return NGX_OK;
+    }
+
+    return ngx_http_corral_wait_queue_create(cycle);
+}
+
+
+static ngx_int_t
+ngx_http_corral_wait_init_process(ngx_cycle_t *cycle)
+{
+    ngx_http_corral_main_conf_t  *mcf;
+
+    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
+    {
+        return NGX_OK;
+    }
+
+    mcf = ngx_http_corral_get_main_conf(cycle);
+
+    if (mcf == NULL || mcf->zone == NULL) {
+        return NGX_OK;
+    }
+
+    return ngx_http_corral_wait_queue_init(cycle, ngx_http_corral_wait_gone);
+}
+
+
+static ngx_int_t
+ngx_http_corral_wait_add_variables(ngx_conf_t *cf)
+{
+    ngx_http_variable_t  *var, *v;
+
+    for (v = ngx_http_corral_wait_variables; v->name.len; v++) {
+        var = ngx_http_add_variable(cf, &v->name, v->flags);
+        if (var == NULL) {
+            return NGX_ERROR;
+        }
+
+        var->get_handler = v->get_handler;
+        var->data = v->data;
+    }
+
+    return NGX_OK;
+}
+
+
+/* seconds with milliseconds; not found: it went straight through */
+
+static ngx_int_t
+ngx_http_corral_wait_queue_time(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    u_char                 *p;
+    ngx_http_corral_ctx_t  *ctx;
+
+    ctx = ngx_http_corral_find_ctx(r);
+
+    if (ctx == NULL || !ctx->queued) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, NGX_TIME_T_LEN + 4);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    v->data = p;
+    v->len = ngx_sprintf(p, "%T.%03M", (time_t) ctx->queue_time / 1000,
+                         ctx->queue_time % 1000)
+             - p;
+
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+
+    return NGX_OK;
 }

@@ -35,7 +35,7 @@ $t->state_file(services => [ { name => 'echo', failover => 'reattach',
         { %{ $two->instance('slow') }, id => 'slow.2' },
         { id => 'plain.1', service => 'plain', address => $one->address() } ]);
 
-$t->write_file_expand('nginx.conf', <<'EOF')->plan(51);
+$t->write_file_expand('nginx.conf', <<'EOF')->plan(53);
 
 %%TEST_GLOBALS%%
 
@@ -240,6 +240,21 @@ $t->wait_for_log(qr/connect\(\) .*failed.*connecting to upstream/);
 $one->listen();
 is($ws->read_message(), 'echo.1', 'the lost instance itself may come back');
 is($ws->close(), 1000, 'closed');
+
+# an agent that takes it and ends it at once
+
+$ws = on_one('/agents/echo/');
+$two->listen();
+$two->set(leave => 1);
+$before = $two->stats();
+$one->refuse();
+$one->drop('reset');
+is($ws->close_code(), 1012, 'who lets go at once has not taken over');
+my $tried = $two->stats()->{accepted} - $before->{accepted};
+ok($tried > 2 && $tried < 12, "and is not asked for ever: $tried times");
+$two->set(leave => 0);
+$two->refuse();
+$one->listen();
 
 # a client that goes while there is no agent
 

@@ -402,6 +402,7 @@ corrald_services_show(const corrald_entry_t *entry)
 
     instances = corrald_instances_array(entry->id);
     view = corrald_view_service(entry->doc, instances, entry->revision,
+                                corrald_store_waiting(entry->id),
                                 entry->trusted, corrald_conf()->gateway_url);
     json_decref(instances);
 
@@ -609,7 +610,7 @@ corrald_services_insert(corrald_rest_t *r, unsigned flags)
     corrald_check_free(&check);
 
     if (dry_run) {
-        view = corrald_view_service(r->json, NULL, 0, 1,
+        view = corrald_view_service(r->json, NULL, 0, 0, 1,
                                     corrald_conf()->gateway_url);
         json_object_set_new(view, "dry_run", json_true());
         corrald_rest_json(r, 200, view);
@@ -711,6 +712,7 @@ corrald_services_try(void *data)
     if (dry_run) {
         instances = corrald_instances_array(entry->id);
         view = corrald_view_service(wanted, instances, entry->revision,
+                                    corrald_store_waiting(entry->id),
                                     entry->trusted,
                                     corrald_conf()->gateway_url);
         json_object_set_new(view, "dry_run", json_true());

@@ -37,6 +37,7 @@ static const corral_column_t  corral_service_columns[] = {
     { "STATUS", "status", CORRAL_PLAIN },
     { "READY", "ready", CORRAL_PLAIN },
     { "WANTED", "replicas", CORRAL_PLAIN },
+    { "WAITING", "waiting", CORRAL_PLAIN },
     { "RESTARTS", "restart_count", CORRAL_PLAIN },
     { "AGE", "created_at", CORRAL_AGE },
     { "TAGS", "tags", CORRAL_LIST },

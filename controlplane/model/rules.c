@@ -22,6 +22,7 @@ static int corrald_rules_failover(corrald_check_t *c, const json_t *doc);
 static int corrald_rules_answer(corrald_check_t *c, const json_t *doc);
 static int corrald_rules_probes(corrald_check_t *c, const json_t *doc);
 static int corrald_rules_words(corrald_check_t *c, const json_t *doc);
+static int corrald_rules_hash_key(const char *s);
 static int corrald_rules_token(const char *s);
 
 
@@ -200,7 +201,7 @@ corrald_rules_routing(corrald_check_t *c, const json_t *doc)
 {
     int          rc;
     int64_t      factor;
-    const char  *s, *dot;
+    const char  *s;
 
     rc = 0;
 
@@ -216,14 +217,19 @@ corrald_rules_routing(corrald_check_t *c, const json_t *doc)
         }
     }
 
-    s = corrald_doc_str(doc, "hash_key");
-    dot = strchr(s, '.');
+    s = corrald_doc_str(doc, "affinity");
 
-    if (strcmp(s, "client_ip") != 0 && strcmp(s, "session") != 0
-        && (dot == NULL || !corrald_rules_token(dot + 1)
-            || (strncmp(s, "header.", 7) != 0 && strncmp(s, "query.", 6) != 0
-                && strncmp(s, "cookie.", 7) != 0)))
+    if (strcmp(s, "none") != 0 && strcmp(s, "cookie") != 0
+        && !corrald_rules_hash_key(s))
     {
+        rc = corrald_check_error(c, "/affinity", "is \"%.64s\", it can be: "
+                                 "none, cookie, client_ip, session, "
+                                 "header.NAME, query.NAME, cookie.NAME", s);
+    }
+
+    s = corrald_doc_str(doc, "hash_key");
+
+    if (!corrald_rules_hash_key(s)) {
         rc = corrald_check_error(c, "/hash_key", "is \"%.64s\", it can be: "
                                  "client_ip, session, header.NAME, "
                                  "query.NAME, cookie.NAME", s);
@@ -453,6 +459,23 @@ corrald_rules_words(corrald_check_t *c, const json_t *doc)
     }
 
     return rc;
+}
+
+
+/* what of a request tells sessions apart */
+
+static int
+corrald_rules_hash_key(const char *s)
+{
+    const char  *dot;
+
+    dot = strchr(s, '.');
+
+    return strcmp(s, "client_ip") == 0 || strcmp(s, "session") == 0
+           || (dot && corrald_rules_token(dot + 1)
+               && (strncmp(s, "header.", 7) == 0
+                   || strncmp(s, "query.", 6) == 0
+                   || strncmp(s, "cookie.", 7) == 0));
 }
 
 

@@ -67,7 +67,7 @@ corrald_view_is_computed(corrald_kind_e kind, const char *name)
 
 json_t *
 corrald_view_service(const json_t *doc, const json_t *instances,
-    int64_t revision, int trusted, const char *gateway_url)
+    int64_t revision, int64_t waiting, int trusted, const char *gateway_url)
 {
     int                    port;
     size_t                 i, ready;
@@ -113,6 +113,7 @@ corrald_view_service(const json_t *doc, const json_t *instances,
     json_object_set_new(view, "ready", json_integer((json_int_t) ready));
     json_object_set_new(view, "instances",
                         corrald_view_numbers(&count, ready));
+    json_object_set_new(view, "waiting", json_integer(waiting));
     json_object_set_new(view, "trusted", json_boolean(trusted));
     json_object_set_new(view, "revision", json_integer(revision));
 

@@ -40,6 +40,8 @@
       "instances that gateways may choose")                                   \
     X(SERVICE,  instances,         map,                                       \
       "numbers of instances: total, ready and by state")                      \
+    X(SERVICE,  waiting,           integer,                                   \
+      "requests that wait in gateways for an instance")                       \
     X(SERVICE,  trusted,           boolean,                                   \
       "false: the document does not carry corrald's HMAC, nothing is started")\
     X(SERVICE,  revision,          integer,                                   \
@@ -66,7 +68,7 @@ const corrald_view_field_t *corrald_view_computed(void);
 int corrald_view_is_computed(corrald_kind_e kind, const char *name);
 
 json_t *corrald_view_service(const json_t *doc, const json_t *instances,
-    int64_t revision, int trusted, const char *gateway_url);
+    int64_t revision, int64_t waiting, int trusted, const char *gateway_url);
 json_t *corrald_view_instance(const json_t *doc, const json_t *service,
     int64_t revision, const json_t *load);
 const char *corrald_view_not_ready(const json_t *instance,

@@ -497,9 +497,9 @@ corrald_embed_rules(corrald_buf_t *b)
     }
 
     corrald_buf_str(b, " +@read +@connection +@transaction -@dangerous -scan "
-                    "-randomkey -dbsize +time +hset +hdel +hincrby +pexpire "
-                    "+expire +persist +sadd +srem +xadd +rpush +lpush +del "
-                    "+unlink");
+                    "-randomkey -dbsize +time +set +getex +hset +hdel +hincrby "
+                    "+pexpire +expire +persist +sadd +srem +xadd +rpush "
+                    "+lpush +del +unlink");
 }
 
 

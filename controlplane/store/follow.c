@@ -3,9 +3,9 @@
  * The way of the registry from Redis into memory: a full load once, then the
  * streams.
  *
- * One connection does only this: XREAD BLOCK over changes, events and acks.
- * An answer, or the time-out of an empty read, proves every second that the
- * connection lives.  A full load reads the position first and the documents
+ * One connection does only this: XREAD BLOCK over changes, events, acks and
+ * wakes.  An answer, or the time-out of an empty read, proves every second that
+ * the connection lives.  A full load reads the position first and the documents
  * then, so that nothing is missed; it is put aside until it is whole and
  * applied in one turn of the loop.
  */
@@ -27,6 +27,8 @@
 /* documents of one HSCAN: an answer of about 2 MB */
 
 #define CORRALD_FOLLOW_SCAN   500
+
+#define CORRALD_FOLLOW_STREAMS  4
 
 
 /* The hashes that a load reads, in this order. */
@@ -90,6 +92,7 @@ static int corrald_follow_changes(const redisReply *entries,
     corrald_follow_batch_t *batch);
 static void corrald_follow_events(const redisReply *entries);
 static void corrald_follow_acks(const redisReply *entries);
+static void corrald_follow_wakes(const redisReply *entries);
 static void corrald_follow_fetch(corrald_follow_batch_t *batch);
 static void corrald_follow_fetched(const redisReply *reply, const char *err,
     void *data);
@@ -100,7 +103,7 @@ static void corrald_follow_last(const redisReply *reply, char *id,
 
 /* the followed streams, and the id of the last entry seen of each */
 
-static char                     corrald_follow_ids[3][48];
+static char                     corrald_follow_ids[CORRALD_FOLLOW_STREAMS][48];
 static int64_t                  corrald_follow_rev;
 static int                      corrald_follow_reset;
 static corrald_follow_load_t   *corrald_follow_loading;
@@ -261,6 +264,8 @@ corrald_follow_load(void)
                           corrald_local_key(key, CORRALD_KEY_EVENTS));
     corrald_redis_command(r, 0, NULL, NULL, "XREVRANGE %s + - COUNT 1",
                           corrald_local_key(key, CORRALD_KEY_ACKS));
+    corrald_redis_command(r, 0, NULL, NULL, "XREVRANGE %s + - COUNT 1",
+                          corrald_local_key(key, CORRALD_KEY_WAKES));
     corrald_redis_command(r, 0, corrald_follow_position, load, "EXEC");
 }
 
@@ -276,7 +281,7 @@ corrald_follow_position(const redisReply *reply, const char *err, void *data)
         return;
     }
 
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 5) {
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 6) {
         corrald_local_trouble("Redis refuses the registry: %s",
                               corrald_reply_str(reply));
         corrald_redis_break(corrald_local.follow, "the registry is refused");
@@ -296,7 +301,7 @@ corrald_follow_position(const redisReply *reply, const char *err, void *data)
     corrald_follow_last(reply->element[2], load->changes,
                         sizeof(load->changes));
 
-    /* events and acks of the past are nobody's; those known go on */
+    /* what is said in the past is nobody's; those known go on */
 
     if (strcmp(load->epoch, corrald_local.epoch) != 0
         || *corrald_follow_ids[1] == '\0')
@@ -305,6 +310,8 @@ corrald_follow_position(const redisReply *reply, const char *err, void *data)
                             sizeof(corrald_follow_ids[1]));
         corrald_follow_last(reply->element[4], corrald_follow_ids[2],
                             sizeof(corrald_follow_ids[2]));
+        corrald_follow_last(reply->element[5], corrald_follow_ids[3],
+                            sizeof(corrald_follow_ids[3]));
         corrald_follow_reset = *corrald_local.epoch != '\0';
     }
 
@@ -543,18 +550,20 @@ corrald_follow_value_free(void *value)
 static void
 corrald_follow_read(void)
 {
-    char  key[3][CORRALD_KEY_SIZE];
+    char  key[CORRALD_FOLLOW_STREAMS][CORRALD_KEY_SIZE];
 
     corrald_redis_command(corrald_local.follow, CORRALD_FOLLOW_BLOCK,
                           corrald_follow_entries,
                           (void *) (intptr_t) corrald_follow_term,
-                          "XREAD BLOCK %d COUNT %d STREAMS %s %s %s %s %s %s",
+                          "XREAD BLOCK %d COUNT %d STREAMS %s %s %s %s %s %s "
+                          "%s %s",
                           CORRALD_FOLLOW_BLOCK, CORRALD_FOLLOW_COUNT,
                           corrald_local_key(key[0], CORRALD_KEY_CHANGES),
                           corrald_local_key(key[1], CORRALD_KEY_EVENTS),
                           corrald_local_key(key[2], CORRALD_KEY_ACKS),
+                          corrald_local_key(key[3], CORRALD_KEY_WAKES),
                           corrald_follow_ids[0], corrald_follow_ids[1],
-                          corrald_follow_ids[2]);
+                          corrald_follow_ids[2], corrald_follow_ids[3]);
 }
 
 
@@ -562,13 +571,14 @@ static void
 corrald_follow_entries(const redisReply *reply, const char *err, void *data)
 {
     int                      i, rc;
-    char                     keys[3][CORRALD_KEY_SIZE];
+    char                     keys[CORRALD_FOLLOW_STREAMS][CORRALD_KEY_SIZE];
     size_t                   n;
     const redisReply        *stream, *entries;
     corrald_follow_batch_t  *batch;
 
     static const corrald_key_e  names[] = {
-        CORRALD_KEY_CHANGES, CORRALD_KEY_EVENTS, CORRALD_KEY_ACKS
+        CORRALD_KEY_CHANGES, CORRALD_KEY_EVENTS, CORRALD_KEY_ACKS,
+        CORRALD_KEY_WAKES
     };
 
     if (reply == NULL || (intptr_t) data != corrald_follow_term) {
@@ -594,7 +604,7 @@ corrald_follow_entries(const redisReply *reply, const char *err, void *data)
     batch->ids[1] = json_object();
     rc = 0;
 
-    for (i = 0; i < 3; i++) {
+    for (i = 0; i < CORRALD_FOLLOW_STREAMS; i++) {
         corrald_local_key(keys[i], names[i]);
     }
 
@@ -606,7 +616,7 @@ corrald_follow_entries(const redisReply *reply, const char *err, void *data)
             continue;
         }
 
-        for (i = 0; i < 3; i++) {
+        for (i = 0; i < CORRALD_FOLLOW_STREAMS - 1; i++) {
             if (strcmp(corrald_reply_str(stream->element[0]), keys[i]) == 0) {
                 break;
             }
@@ -622,8 +632,12 @@ corrald_follow_entries(const redisReply *reply, const char *err, void *data)
             corrald_follow_events(entries);
             break;
 
-        default:
+        case 2:
             corrald_follow_acks(entries);
+            break;
+
+        default:
+            corrald_follow_wakes(entries);
             break;
         }
 
@@ -734,6 +748,26 @@ corrald_follow_acks(const redisReply *entries)
                                 strtoll(corrald_reply_field(fields,
                                                             "revision"),
                                         NULL, 10));
+        }
+    }
+}
+
+
+static void
+corrald_follow_wakes(const redisReply *entries)
+{
+    size_t             i;
+    const redisReply  *fields;
+
+    for (i = 0; i < entries->elements; i++) {
+        fields = corrald_reply_at(entries->element[i], 1);
+
+        if (fields) {
+            corrald_waiting_told(corrald_reply_field(fields, "service_id"),
+                                 corrald_reply_field(fields, "worker"),
+                                 strtoll(corrald_reply_field(fields,
+                                                             "waiting"),
+                                         NULL, 10));
         }
     }
 }

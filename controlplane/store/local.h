@@ -146,6 +146,13 @@ void corrald_lease_refresh(corrald_journal_pt handler, void *data);
 void corrald_lease_close(void);
 
 
+/* waiting.c: requests that wait for an instance */
+
+void corrald_waiting_told(const char *service_id, const char *worker,
+    int64_t waiting);
+void corrald_waiting_close(void);
+
+
 /* applied.c: who serves from which revision */
 
 void corrald_applied_ack(const char *worker, const char *epoch,

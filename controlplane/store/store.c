@@ -121,6 +121,7 @@ corrald_store_close(void)
     corrald_journal_close();
     corrald_restore_forget();
     corrald_lease_close();
+    corrald_waiting_close();
     corrald_applied_lost();
     corrald_cache_free();
     corrald_redis_url_free(&corrald_local.url);

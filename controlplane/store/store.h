@@ -240,6 +240,14 @@ void corrald_store_heartbeat(const char *instance_id, const json_t *load,
 json_t *corrald_store_load(const char *instance_id);
 
 
+/*
+ * Requests that wait in all gateways for an instance of the service.  At most
+ * three seconds old.
+ */
+
+int64_t corrald_store_waiting(const char *service_id);
+
+
 /* ---- for people ---- */
 
 /*

@@ -62,8 +62,15 @@
       "ids of all workers; readers prune those without a lease")              \
     X(CONNECTIONS, "corral:%s:connections:%s", hash, gateway,                 \
       "connection_id to the connection; second part: worker id; expires")     \
+    X(COUNTS,      "corral:%s:counts:%s",   string, gateway,                  \
+      "what one worker holds of each instance; second part: its id; expires") \
     X(ACKS,        "corral:%s:acks",        stream, gateway,                  \
       "worker, epoch, revision: a worker serves from this revision on")       \
+    X(WAKES,       "corral:%s:wakes",       stream, gateway,                  \
+      "worker, service_id, waiting: requests wait for an instance")           \
+    X(SESSION,     "corral:%s:session:%s",  string, gateway,                  \
+      "instance_id:incarnation that has a session; second part: the hash of " \
+      "service and session, 16 hexadecimal digits; expires")                  \
     X(COMMANDS,    "corral:%s:commands",    stream, corrald,                  \
       "what workers are to do now: id, op and its arguments")                 \
     X(ANSWERS,     "corral:%s:answers:%s",  list,   gateway,                  \
@@ -77,6 +84,9 @@
 #define CORRAL_CHANGES_MAX        10000   /* entries of the stream */
 #define CORRAL_EVENTS_MAX         10000
 #define CORRAL_ACKS_MAX           1000
+#define CORRAL_SESSION_DEADLINE   20      /* ms, then the hash decides */
+#define CORRAL_WAKES_MAX          1000
+#define CORRAL_WAKE_REPEAT        1000    /* ms between entries of a line */
 #define CORRAL_COMMANDS_MAX       1000
 #define CORRAL_HISTORY_MAX        50      /* state changes kept per instance */
 #define CORRAL_HISTORY_TTL        604800  /* seconds, after the last change */
@@ -205,6 +215,11 @@
     X(hash_balance_factor, integer, user, CORRAL_G, 0, 1000, "", "0",         \
       "percent of the mean load that an instance takes of a hash, 100 to "    \
       "1000; 0: no bound")                                                    \
+    X(affinity, string, user, CORRAL_G, 1, 128, "", "\"none\"",               \
+      "what keeps a client on its instance: none, cookie, client_ip, "        \
+      "session, header.NAME, query.NAME or cookie.NAME")                      \
+    X(affinity_ttl, duration, user, CORRAL_G, 1000, 31536000000, "",          \
+      "\"1h\"", "how long a session is remembered after its last request")    \
     X(connect_timeout, duration, user, CORRAL_G|CORRAL_N, 1, 3600000, "",     \
       "null", "to connect to an instance; null: the directive")               \
     X(handshake_timeout, duration, user, CORRAL_G|CORRAL_N, 1, 3600000, "",   \
@@ -227,6 +242,12 @@
       "how long an ejected instance rests until one trial request")           \
     X(max_sessions, integer, user, CORRAL_G|CORRAL_M, 0, 1000000, "", "0",    \
       "WebSockets and requests one instance takes at a time; 0: no limit")    \
+    X(max_connections, integer, user, CORRAL_G, 0, 1000000, "", "0",          \
+      "WebSockets and requests of all instances together; 0: no limit")       \
+    X(queue_size, integer, user, CORRAL_G, 0, 65535, "", "0",                 \
+      "requests that may wait for an instance, per worker; 0: none waits")    \
+    X(queue_timeout, duration, user, CORRAL_G, 1, 3600000, "", "\"30s\"",     \
+      "how long one waits before it is refused")                              \
     X(session_timeout, duration, user, CORRAL_M|CORRAL_P, 0, 31536000000,     \
       "", "1800",                                                             \
       "seconds; handed to MyAgent agents")                                    \
@@ -540,6 +561,11 @@
     X(message_count,     "messages_in plus messages_out")                     \
     X(resumed,           "times it went on with another instance")
 
+#define CORRAL_WAKE_FIELDS(X)                                                 \
+    X(worker,     "gateway:pid:start time")                                   \
+    X(service_id, "what is waited for")                                       \
+    X(waiting,    "requests that wait in this worker; 0: none any more")
+
 #define CORRAL_COMMAND_FIELDS(X)                                              \
     X(id,     "of the command; answers go to its key")                        \
     X(op,     "close")                                                        \
@@ -574,6 +600,7 @@
     X(service_updated,  "fields of a service changed")                        \
     X(service_deleted,  "a service was deleted")                              \
     X(service_status,   "the derived status of a service changed")            \
+    X(service_waiting,  "requests wait for an instance of a service")         \
     X(instance_created, "an instance was created or registered")              \
     X(instance_state,   "the state of an instance changed")                   \
     X(instance_health,  "the health of an instance changed")                  \

@@ -40,7 +40,7 @@ fuzz_round_trip(json_t *doc)
     const char       *name;
     corrald_check_t   c;
 
-    view = corrald_view_service(doc, NULL, 1, 1, "ws://x/{service}");
+    view = corrald_view_service(doc, NULL, 1, 0, 1, "ws://x/{service}");
     fuzz_check(view != NULL);
 
     again = json_deep_copy(view);

@@ -419,9 +419,10 @@ views(void)
                       "\"address\":\"127.0.0.1:8081\",\"weight\":1,"
                       "\"managed\":true,\"restart_count\":2}]}");
 
-    view = corrald_view_service(doc, json_object_get(instances, "x"), 7, 1,
-                                "ws://gw/agents/{service}/ws");
+    view = corrald_view_service(doc, json_object_get(instances, "x"), 7, 2,
+                                1, "ws://gw/agents/{service}/ws");
 
+    is_int(corrald_doc_int(view, "waiting"), 2, "who waits");
     is_str(corrald_doc_str(json_object_get(view, "env"), "KEY"),
            CORRALD_VIEW_HIDDEN, "a secret is hidden");
     is_str(corrald_doc_str(json_object_get(doc, "env"), "KEY"), "secret",

@@ -375,7 +375,7 @@ sizes(void)
     }
 
     arena_limit = 256;
-    is_int(failed, 12, "no memory at any of its 12 allocations");
+    is_int(failed, 13, "no memory at any of its 13 allocations");
     arena_reset();
 
     is_int(corral_decode_service("{", 1, &s, arena_alloc, NULL, NULL, 0), -1,
@@ -399,11 +399,14 @@ printing(void)
            ",\"tags\":[\"a\\\"b\",\"\\\\\"],\"desired\":\"stopped\","
            "\"protocol\":\"http\",\"upstream_host\":\"\",\"balance\":"
            "\"default\",\"hash_key\":\"\",\"hash_balance_factor\":0,"
+           "\"affinity\":\"none\",\"affinity_ttl\":\"1h\","
            "\"connect_timeout\":null,"
            "\"handshake_timeout\":null,\"idle_timeout\":\"1m30s\","
            "\"ping_interval\":null,\"ping_timeout\":null,\"close_timeout\":null"
            ",\"max_message_size\":null,\"tries\":2,\"max_fails\":3,"
-           "\"fail_timeout\":\"10s\",\"max_sessions\":0,\"drain_timeout\":"
+           "\"fail_timeout\":\"10s\",\"max_sessions\":0,"
+           "\"max_connections\":0,\"queue_size\":0,"
+           "\"queue_timeout\":\"30s\",\"drain_timeout\":"
            "\"30s\",\"failover\":\"close\",\"hold_time\":\"10s\","
            "\"hold_size\":65536,\"journal_size\":65536,\"answer\":\"none\","
            "\"answer_id\":\"\",\"answer_reply_id\":\"\",\"answer_name\":\"\","

@@ -849,6 +849,10 @@ sub _counts_left {
         $left = $status ? '' : "no status: $@";
 
         for my $service (@{ $status->{services} // [] }) {
+            $left .= "$service->{name}: $service->{active} active, "
+                . "$service->{waiting} waiting\n"
+                if $service->{active} || $service->{waiting};
+
             for (@{ $service->{instances} }) {
                 $left .= "$_->{instance_id}: $_->{active} active, "
                     . "$_->{reserved} reserved\n"

@@ -112,6 +112,7 @@ sub instance {
 #   pong      0: pings are not answered       closes    0: nor is a Close
 #   stall     1: reads nothing on open connections
 #   echo      0: messages are not answered    prefix    before each echo
+#   leave     1: ends each WebSocket as soon as it is open
 
 sub set {
     my ($self, %opt) = @_;
@@ -543,6 +544,7 @@ sub _upgrade {
         'Sec-WebSocket-Accept: ' . ($set->{accept} // accept_key($key // '')),
         @{ $set->{headers} // [] }, '', '') . ($set->{greeting} // ''));
 
+    return $self->_end($c) if $set->{leave};
     $self->_frames($c) if length $c->{in};
 }
 

@@ -29,6 +29,7 @@
 #define CORRAL_BALANCE_EXACT        64           /* least_conn looks at all */
 #define CORRAL_BALANCE_RENDEZVOUS   256          /* hash without a ring */
 #define CORRAL_BALANCE_SLOTS        4096         /* of a schedule, or 4 n */
+#define CORRAL_BALANCE_DRAW         65536        /* of a tier: below this */
 #define CORRAL_BALANCE_POINTS       65536        /* of a ring, or n */
 
 
@@ -74,6 +75,9 @@ uint32_t corral_balance_hash(const corral_balance_t *b,
 uint32_t corral_balance_hash_bounded(const corral_balance_t *b,
     const corral_balance_view_t *view, uint64_t key, uint32_t total,
     uint32_t factor);
+
+void corral_balance_tiers(uint32_t n, const uint32_t *ready,
+    const uint32_t *total, uint32_t threshold, uint32_t *until);
 
 uint64_t corral_balance_key(const void *data, size_t len);
 uint32_t corral_balance_slots(const corral_balance_t *b);

@@ -450,3 +450,49 @@ corral_balance_build_ring(corral_balance_t *b, const uint64_t *ids,
 
     return 0;
 }
+
+
+/*
+ * How much of the traffic each of n tiers takes, the first one first.  A tier
+ * whose ready instances are threshold percent of its total or more takes all
+ * that is left; with fewer it takes the same part of all that they are of the
+ * threshold.  threshold 0: one ready instance is enough.  What nobody can take
+ * is divided among all as the rest was.  until[i] is the end of the draws of
+ * tier i, of CORRAL_BALANCE_DRAW; the last is just that, unless nothing is
+ * ready at all: then all are 0.
+ */
+
+void
+corral_balance_tiers(uint32_t n, const uint32_t *ready, const uint32_t *total,
+    uint32_t threshold, uint32_t *until)
+{
+    uint32_t  i, sum;
+    uint64_t  part;
+
+    for (i = 0, sum = 0; i < n; i++) {
+        part = CORRAL_BALANCE_DRAW - sum;
+
+        if (ready[i] == 0) {
+            part = 0;
+
+        } else if ((uint64_t) ready[i] * 100
+                   < (uint64_t) total[i] * threshold)
+        {
+            part = (uint64_t) ready[i] * 100 * CORRAL_BALANCE_DRAW
+                   / ((uint64_t) total[i] * threshold);
+            part += part == 0;
+
+            if (part > CORRAL_BALANCE_DRAW - sum) {
+                part = CORRAL_BALANCE_DRAW - sum;
+            }
+        }
+
+        sum += (uint32_t) part;
+        until[i] = sum;
+    }
+
+    for (i = 0; i < n && sum; i++) {
+        until[i] = (uint32_t) ((uint64_t) until[i] * CORRAL_BALANCE_DRAW
+                               / sum);
+    }
+}

@@ -120,6 +120,9 @@ typedef struct {
     corral_str_t    affinity;
     int64_t         affinity_ttl;
     int64_t         hash_balance_factor;    /* percent, 0: no bound */
+    int64_t         spill_threshold;        /* percent */
+    int64_t         slow_start;             /* 0: none */
+    int64_t         slow_start_rate;        /* 0: no limit */
     int64_t         connect_timeout;
     int64_t         handshake_timeout;
     int64_t         idle_timeout;
@@ -128,8 +131,18 @@ typedef struct {
     int64_t         close_timeout;
     int64_t         max_message_size;
     int64_t         tries;
+    int64_t         retry_budget;           /* percent */
+    int64_t         circuit_failures;       /* 0: never */
+    int64_t         circuit_timeout;
     int64_t         max_fails;
     int64_t         fail_timeout;
+    int64_t         eject_max_time;
+    int64_t         eject_interval;
+    int64_t         eject_min_requests;
+    int64_t         eject_failure_percent;
+    int64_t         eject_deviation;
+    int64_t         max_ejected;
+    int64_t         early_end;
     int64_t         max_sessions;
     int64_t         max_connections;
     int64_t         queue_size;
@@ -161,6 +174,7 @@ typedef struct {
     corral_str_t    node;
     corral_str_t    address;
     int64_t         weight;
+    int64_t         priority;
     int64_t         state;              /* corral_state_e */
     int64_t         health;             /* corral_health_e */
 } corral_instance_t;

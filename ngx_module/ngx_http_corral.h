@@ -73,6 +73,8 @@ typedef struct {
     unsigned                     queued:1;       /* it waits, or has waited */
     unsigned                     taken:1;        /* peer.get used instance */
     unsigned                     reported:1;     /* result of try was told */
+    unsigned                     refused:1;      /* no budget for a retry */
+    unsigned                     moved:1;        /* a WebSocket that was open */
 } ngx_http_corral_ctx_t;
 
 
@@ -169,6 +171,9 @@ ngx_int_t ngx_http_corral_metrics_log_handler(ngx_http_request_t *r);
  * report tells passive health and the latency how the try of ctx->instance
  * ended.  hard: the connection was refused or reset.
  *
+ * circuit answers the request with a problem and returns 1 if the circuit of
+ * its service is open; else the request may be the one that tries it.
+ *
  * is_corral says whether an upstream block has the directive "corral".
  */
 ngx_int_t ngx_http_corral_upstream_init_peer(ngx_http_request_t *r,
@@ -177,6 +182,8 @@ ngx_int_t ngx_http_corral_upstream_pick(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_http_upstream_srv_conf_t *uscf);
 void ngx_http_corral_upstream_report(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_uint_t ok, ngx_uint_t hard);
+ngx_uint_t ngx_http_corral_upstream_circuit(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx);
 ngx_uint_t ngx_http_corral_upstream_is_corral(
     ngx_http_upstream_srv_conf_t *uscf);
 

@@ -12,6 +12,8 @@
 #include "ngx_http_corral_relay.h"
 #include "ngx_http_corral_sync.h"
 
+#include <corral_health.h>
+
 
 #define NGX_HTTP_CORRAL_METRICS_BUF  16384
 
@@ -141,13 +143,21 @@ static ngx_http_corral_metrics_total_t  ngx_http_corral_metrics_totals[] = {
       ngx_http_corral_metrics_offset(requests),
       "Requests, WebSocket handshakes included" },
 
-    { "corral_instance_failures_total", NULL,
+    { "corral_instance_failures_total", "corral_service_failures_total",
       ngx_http_corral_metrics_offset(failures),
       "Tries that failed" },
 
     { "corral_instance_ejections_total", NULL,
       ngx_http_corral_metrics_offset(ejections),
       "Times the instance was ejected" },
+
+    { NULL, "corral_service_circuit_opened_total",
+      ngx_http_corral_metrics_offset(ejections),
+      "Times the circuit was opened" },
+
+    { NULL, "corral_service_retries_refused_total",
+      ngx_http_corral_metrics_offset(budget),
+      "Retries refused for want of a budget" },
 
     { NULL, "corral_service_retries_total",
       ngx_http_corral_metrics_offset(retries),
@@ -243,6 +253,10 @@ static char  *ngx_http_corral_status_avails[] = {
     "available", "ejected", "half_open"
 };
 
+static char  *ngx_http_corral_status_circuits[] = {
+    "closed", "open", "half_open"
+};
+
 
 ngx_int_t
 ngx_http_corral_metrics_log_handler(ngx_http_request_t *r)
@@ -290,6 +304,12 @@ ngx_http_corral_metrics_handler(ngx_http_request_t *r)
         "# HELP corral_service_waiting_requests Requests that wait for an "
         "instance now\n"
         "# TYPE corral_service_waiting_requests gauge\n"
+        "# HELP corral_service_circuit_open 1 while the circuit is open or "
+        "half-open\n"
+        "# TYPE corral_service_circuit_open gauge\n"
+        "# HELP corral_service_tier_share Part of the traffic that instances "
+        "of a priority get\n"
+        "# TYPE corral_service_tier_share gauge\n"
         "# HELP corral_instance_active_connections WebSockets and requests "
         "the instance holds now\n"
         "# TYPE corral_instance_active_connections gauge\n"
@@ -301,6 +321,9 @@ ngx_http_corral_metrics_handler(ngx_http_request_t *r)
         "# TYPE corral_instance_remote_connections gauge\n"
         "# HELP corral_instance_available 1, or 0 while ejected\n"
         "# TYPE corral_instance_available gauge\n"
+        "# HELP corral_instance_ramp Part of its weight that a new instance "
+        "has\n"
+        "# TYPE corral_instance_ramp gauge\n"
         "# HELP corral_instance_latency_seconds Time to the head of an "
         "answer, peak moving average\n"
         "# TYPE corral_instance_latency_seconds gauge\n");
@@ -615,6 +638,8 @@ ngx_http_corral_metrics_gauge_service(ngx_http_corral_service_t *service,
 {
     ngx_http_corral_metrics_out_t *out = data;
 
+    uint32_t                     n, drawn;
+    ngx_http_corral_tier_t      *tier;
     ngx_http_corral_slot_view_t  view;
 
     out->service = service;
@@ -623,9 +648,22 @@ ngx_http_corral_metrics_gauge_service(ngx_http_corral_service_t *service,
         ngx_http_corral_metrics_print(out,
             "corral_service_active_connections{service=\"%V\"} %uD\n"
             "corral_service_remote_connections{service=\"%V\"} %uD\n"
-            "corral_service_waiting_requests{service=\"%V\"} %uD\n",
+            "corral_service_waiting_requests{service=\"%V\"} %uD\n"
+            "corral_service_circuit_open{service=\"%V\"} %d\n",
             &service->name, view.active, &service->name, view.remote,
-            &service->name, view.waiting);
+            &service->name, view.waiting, &service->name,
+            view.avail != NGX_HTTP_CORRAL_AVAILABLE);
+    }
+
+    for (n = 0, drawn = 0; n < service->ntiers; n++) {
+        tier = &service->tiers[n];
+
+        ngx_http_corral_metrics_print(out,
+            "corral_service_tier_share{service=\"%V\",priority=\"%uD\"} %.3f\n",
+            &service->name, tier->priority,
+            (double) (tier->until - drawn) / CORRAL_BALANCE_DRAW);
+
+        drawn = tier->until;
     }
 
     ngx_http_corral_registry_walk_instances(service,
@@ -659,9 +697,14 @@ ngx_http_corral_metrics_gauge(ngx_http_corral_registry_instance_t *instance,
         "corral_instance_remote_connections"
         "{service=\"%V\",instance=\"%V\"} %uD\n"
         "corral_instance_available"
-        "{service=\"%V\",instance=\"%V\"} %d\n",
+        "{service=\"%V\",instance=\"%V\"} %d\n"
+        "corral_instance_ramp"
+        "{service=\"%V\",instance=\"%V\"} %.3f\n",
         s, i, view.active, s, i, view.reserved, s, i, view.remote, s, i,
-        view.avail == NGX_HTTP_CORRAL_AVAILABLE);
+        view.avail == NGX_HTTP_CORRAL_AVAILABLE, s, i,
+        (double) ngx_http_corral_table_ramp(instance->ref,
+                                            out->service->slow_start)
+        / CORRAL_HEALTH_WHOLE);
 
     if (ngx_http_corral_table_latency(instance->ref, &latency)) {
         ngx_http_corral_metrics_print(out,
@@ -724,20 +767,37 @@ ngx_http_corral_status_service(ngx_http_corral_service_t *service, void *data)
 {
     ngx_http_corral_metrics_out_t *out = data;
 
+    uint32_t                     n, drawn;
+    ngx_http_corral_tier_t      *tier;
     ngx_http_corral_slot_view_t  view;
 
     static char  *desired[] = { "running", "stopped", "paused" };
 
     ngx_http_corral_metrics_print(out,
         "%s{\"service_id\":\"%V\",\"name\":\"%V\",\"desired\":\"%s\","
-        "\"ready\":%uD,\"total\":%uD",
+        "\"ready\":%uD,\"total\":%uD,\"tiers\":[",
         out->service ? "," : "", &service->id, &service->name,
         desired[service->desired], service->n, service->total);
 
+    for (n = 0, drawn = 0; n < service->ntiers; n++) {
+        tier = &service->tiers[n];
+
+        ngx_http_corral_metrics_print(out,
+            "%s{\"priority\":%uD,\"ready\":%uD,\"total\":%uD,\"share\":%.3f}",
+            n ? "," : "", tier->priority, tier->n, tier->total,
+            (double) (tier->until - drawn) / CORRAL_BALANCE_DRAW);
+
+        drawn = tier->until;
+    }
+
+    ngx_http_corral_metrics_print(out, "]");
+
     if (ngx_http_corral_table_view_ref(service->terms.ref, &view)) {
-        ngx_http_corral_metrics_print(out, ",\"active\":%uD,\"remote\":%uD"
-                                      ",\"waiting\":%uD", view.active,
-                                      view.remote, view.waiting);
+        ngx_http_corral_metrics_print(out,
+            ",\"active\":%uD,\"remote\":%uD,\"waiting\":%uD,\"retrying\":%uD,"
+            "\"circuit\":\"%s\"", view.active, view.remote, view.waiting,
+            ngx_http_corral_table_retries(service->terms.ref),
+            ngx_http_corral_status_circuits[view.avail]);
         ngx_http_corral_status_totals(out, &view.totals);
     }
 
@@ -765,9 +825,10 @@ ngx_http_corral_status_instance(
 
     ngx_http_corral_metrics_print(out,
         "%s{\"instance_id\":\"%V\",\"incarnation\":%uD,\"weight\":%uD,"
-        "\"state\":\"%s\",\"health\":\"%s\",\"address\":",
+        "\"priority\":%uD,\"state\":\"%s\",\"health\":\"%s\",\"address\":",
         out->items++ ? "," : "", &instance->id, instance->incarnation,
-        instance->weight, ngx_http_corral_status_states[instance->state],
+        instance->weight, instance->priority,
+        ngx_http_corral_status_states[instance->state],
         ngx_http_corral_status_healths[instance->health]);
 
     ngx_http_corral_metrics_string(out, &instance->address);
@@ -775,9 +836,12 @@ ngx_http_corral_status_instance(
     if (ngx_http_corral_table_view_ref(instance->ref, &view)) {
         ngx_http_corral_metrics_print(out,
             ",\"active\":%uD,\"reserved\":%uD,\"remote\":%uD"
-            ",\"availability\":\"%s\"",
+            ",\"availability\":\"%s\",\"rest_ms\":%M,\"ramp\":%.3f",
             view.active, view.reserved, view.remote,
-            ngx_http_corral_status_avails[view.avail]);
+            ngx_http_corral_status_avails[view.avail], view.rest,
+            (double) ngx_http_corral_table_ramp(instance->ref,
+                                                out->service->slow_start)
+            / CORRAL_HEALTH_WHOLE);
 
         if (ngx_http_corral_table_latency(instance->ref, &latency)) {
             ngx_http_corral_metrics_print(out, ",\"latency_ms\":%.1f", latency);

@@ -46,6 +46,8 @@ static void ngx_http_corral_registry_swap_instance(
     ngx_http_corral_ientry_t *i);
 static void ngx_http_corral_registry_swap_service(
     ngx_http_corral_sentry_t *s);
+static void ngx_http_corral_registry_introduce(
+    ngx_http_corral_service_t *o);
 static void ngx_http_corral_registry_rename(ngx_http_corral_sentry_t *s);
 
 
@@ -200,6 +202,7 @@ ngx_http_corral_registry_walk_instances(ngx_http_corral_service_t *service,
         view.address.data = (u_char *) i->doc->doc.address.data;
         view.incarnation = i->doc->doc.incarnation;
         view.weight = i->doc->doc.weight;
+        view.priority = i->doc->doc.priority;
         view.state = i->doc->doc.state;
         view.health = i->doc->doc.health;
         view.ref = i->doc->ref;
@@ -950,6 +953,7 @@ ngx_http_corral_registry_swap_service(ngx_http_corral_sentry_t *s)
 
     if (s->object) {
         ngx_http_corral_reg.info.services++;
+        ngx_http_corral_registry_introduce(s->object);
     }
 
     if (s->next_doc || s->del) {
@@ -974,6 +978,22 @@ ngx_http_corral_registry_swap_service(ngx_http_corral_sentry_t *s)
     s->next_doc = NULL;
     s->next_pool = NULL;
     s->del = 0;
+}
+
+
+/* what is there with the first registry of a worker is not new */
+
+static void
+ngx_http_corral_registry_introduce(ngx_http_corral_service_t *o)
+{
+    uint32_t    i;
+    ngx_uint_t  settled;
+
+    settled = ngx_http_corral_reg.info.epoch[0] == '\0';
+
+    for (i = 0; i < o->n; i++) {
+        ngx_http_corral_table_introduce(o->instances[i].ref, settled);
+    }
 }
 
 

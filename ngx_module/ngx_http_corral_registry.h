@@ -15,6 +15,7 @@
 #include <corral_answer.h>
 #include <corral_balance.h>
 #include <corral_decode.h>
+#include <corral_health.h>
 #include <corral_schema.h>
 
 #include "ngx_http_corral_table.h"
@@ -75,10 +76,9 @@ typedef struct {
     ngx_int_t                  ping_interval;
     ngx_int_t                  ping_timeout;
     ngx_int_t                  close_timeout;
-    ngx_int_t                  fail_timeout;
+    ngx_int_t                  early_end;
     int64_t                    max_message_size;     /* bytes, -1: unset */
     ngx_int_t                  tries;
-    uint32_t                   max_fails;
     ngx_http_corral_slot_t     ref;         /* of the service's totals */
     uint32_t                   failover;    /* corral_failover_e */
     ngx_uint_t                 replay_started;
@@ -86,6 +86,34 @@ typedef struct {
     size_t                     hold_size;
     size_t                     journal_size;
 } ngx_http_corral_terms_t;
+
+
+/* When instances are ejected or the circuit is opened, and for how long. */
+
+typedef struct {
+    uint32_t                     max_fails; /* in a row, 0: never */
+    uint32_t                     max_ejected;        /* percent */
+    uint32_t                     retry_budget;       /* percent */
+    uint32_t                     circuit_failures;   /* 0: never */
+    ngx_msec_t                   circuit_timeout;
+    ngx_msec_t                   fail_timeout;
+    ngx_msec_t                   max_time;
+    ngx_msec_t                   interval;
+    corral_health_limits_t       limits;
+} ngx_http_corral_eject_t;
+
+
+/* Instances of one priority. */
+
+typedef struct {
+    uint32_t                     priority;
+    uint32_t                     first;     /* of service->instances */
+    uint32_t                     n;
+    uint32_t                     total;     /* that should be ready */
+    uint32_t                     until;     /* of CORRAL_BALANCE_DRAW: the
+                                               draws below are this tier's */
+    corral_balance_t            *balance;
+} ngx_http_corral_tier_t;
 
 
 /*
@@ -110,12 +138,17 @@ typedef struct {
     ngx_msec_t                   queue_timeout;
     ngx_str_t                    affinity;  /* empty: none */
     ngx_msec_t                   affinity_ttl;
+    uint32_t                     slow_start;         /* ms, 0: none */
+    uint32_t                     slow_start_rate;    /* per second, 0: any */
     ngx_http_corral_terms_t      terms;
+    ngx_http_corral_eject_t      eject;
 
-    ngx_http_corral_instance_t  *instances; /* eligible, of the best health */
+    ngx_http_corral_instance_t  *instances; /* eligible, of the best health,
+                                               by priority */
     uint32_t                     n;
     uint32_t                     total;     /* of any state */
-    corral_balance_t            *balance;   /* over instances */
+    ngx_http_corral_tier_t      *tiers;     /* with instances, by priority */
+    uint32_t                     ntiers;
 
     ngx_pool_t                  *pool;
 } ngx_http_corral_service_t;
@@ -158,6 +191,25 @@ ngx_http_corral_service_t *ngx_http_corral_registry_find(ngx_str_t *name);
 ngx_http_corral_instance_t *ngx_http_corral_registry_member(
     ngx_http_corral_service_t *service, ngx_str_t *id, uint32_t incarnation);
 
+/*
+ * How a try or a connection ended, for passive health.  service is its id or
+ * name.  bad: hard says that the connection was refused or reset.  poor: an
+ * answer that is not for us to call a failure, but counts when instances are
+ * compared.  All compare them when an interval of the service is over.
+ */
+void ngx_http_corral_registry_good(ngx_str_t *service,
+    ngx_http_corral_slot_t ref);
+void ngx_http_corral_registry_bad(ngx_str_t *service,
+    ngx_http_corral_slot_t ref, ngx_uint_t hard);
+void ngx_http_corral_registry_poor(ngx_str_t *service,
+    ngx_http_corral_slot_t ref);
+
+/*
+ * The same for all instances together: opens and closes the circuit, for tries
+ * only, not for what becomes of a connection.
+ */
+void ngx_http_corral_registry_circuit(ngx_str_t *service, ngx_uint_t good);
+
 /* 1 if a hash key has a known form, see hash_key in corral_schema.h */
 ngx_uint_t ngx_http_corral_registry_hash_key(ngx_str_t *key);
 
@@ -168,6 +220,7 @@ typedef struct {
     ngx_str_t                  address;
     uint32_t                   incarnation;
     uint32_t                   weight;
+    uint32_t                   priority;
     ngx_uint_t                 state;       /* corral_state_e */
     ngx_uint_t                 health;      /* corral_health_e */
     ngx_http_corral_slot_t     ref;

@@ -9,8 +9,20 @@
 #include "ngx_http_corral_registry_entries.h"
 
 
+#define NGX_HTTP_CORRAL_RANK_ERROR  ((ngx_uint_t) -1)
+
+
 static ngx_int_t ngx_http_corral_registry_build_instances(
-    ngx_http_corral_sentry_t *s, ngx_http_corral_service_t *o);
+    ngx_http_corral_sentry_t *s, ngx_http_corral_service_t *o,
+    ngx_uint_t threshold);
+static ngx_uint_t ngx_http_corral_registry_build_tiers(
+    ngx_http_corral_sentry_t *s, ngx_http_corral_service_t *o,
+    ngx_uint_t threshold, uint32_t *next);
+static ngx_uint_t ngx_http_corral_registry_build_count(
+    ngx_http_corral_sentry_t *s, ngx_http_corral_service_t *o,
+    uint32_t *ready, uint32_t *total);
+static ngx_uint_t ngx_http_corral_registry_build_due(
+    ngx_http_corral_idoc_t *idoc);
 static void ngx_http_corral_registry_build_instance(
     ngx_http_corral_ientry_t *i, ngx_http_corral_idoc_t *idoc,
     ngx_http_corral_instance_t *instance);
@@ -19,11 +31,13 @@ static ngx_http_corral_idoc_t *ngx_http_corral_registry_build_doc(
 static ngx_uint_t ngx_http_corral_registry_build_rank(
     ngx_http_corral_idoc_t *idoc);
 static ngx_int_t ngx_http_corral_registry_build_balance(
-    ngx_http_corral_service_t *o);
+    ngx_http_corral_service_t *o, ngx_http_corral_tier_t *tier);
 static void ngx_http_corral_registry_build_terms(
     ngx_http_corral_terms_t *terms, corral_service_t *doc);
 static ngx_int_t ngx_http_corral_registry_build_answer(
     ngx_http_corral_service_t *o, corral_service_t *doc, ngx_pool_t *pool);
+static void ngx_http_corral_registry_build_eject(
+    ngx_http_corral_eject_t *eject, corral_service_t *doc);
 static ngx_int_t ngx_http_corral_registry_build_string(ngx_pool_t *pool,
     ngx_str_t *dst, corral_str_t *src);
 
@@ -47,6 +61,7 @@ ngx_http_corral_method_t  ngx_http_corral_methods[] = {
 ngx_int_t
 ngx_http_corral_registry_build(ngx_http_corral_sentry_t *s)
 {
+    uint32_t                    n;
     ngx_str_t                   key;
     ngx_pool_t                 *pool;
     corral_service_t           *doc;
@@ -102,6 +117,8 @@ ngx_http_corral_registry_build(ngx_http_corral_sentry_t *s)
     o->limits.service = doc->max_connections;
     o->queue_size = doc->queue_size;
     o->queue_timeout = doc->queue_timeout;
+    o->slow_start = doc->slow_start;
+    o->slow_start_rate = doc->slow_start_rate;
 
     /* below 100 there would not be room for all */
 
@@ -109,17 +126,25 @@ ngx_http_corral_registry_build(ngx_http_corral_sentry_t *s)
                      ? ngx_max(doc->hash_balance_factor, 100) : 0;
 
     ngx_http_corral_registry_build_terms(&o->terms, doc);
+    ngx_http_corral_registry_build_eject(&o->eject, doc);
 
     key.data = buf;
     key.len = ngx_sprintf(buf, "s:%V", &o->id) - buf;
 
     o->terms.ref = ngx_http_corral_table_slot(&key);
 
-    if (ngx_http_corral_registry_build_instances(s, o) != NGX_OK
-        || ngx_http_corral_registry_build_balance(o) != NGX_OK)
+    if (ngx_http_corral_registry_build_instances(s, o, doc->spill_threshold)
+        != NGX_OK)
     {
         ngx_destroy_pool(pool);
         return NGX_ERROR;
+    }
+
+    for (n = 0; n < o->ntiers; n++) {
+        if (ngx_http_corral_registry_build_balance(o, &o->tiers[n]) != NGX_OK) {
+            ngx_destroy_pool(pool);
+            return NGX_ERROR;
+        }
     }
 
     s->next_object = o;
@@ -132,43 +157,21 @@ ngx_http_corral_registry_build(ngx_http_corral_sentry_t *s)
 
 static ngx_int_t
 ngx_http_corral_registry_build_instances(ngx_http_corral_sentry_t *s,
-    ngx_http_corral_service_t *o)
+    ngx_http_corral_service_t *o, ngx_uint_t threshold)
 {
-    ngx_uint_t                   rank, best;
+    uint32_t                     next[CORRAL_PRIORITY_MAX + 1];
+    ngx_uint_t                   best;
     ngx_queue_t                 *q;
     ngx_http_corral_idoc_t      *idoc;
     ngx_http_corral_ientry_t    *i;
-    ngx_http_corral_instance_t  *instance;
 
-    best = 0;
+    best = ngx_http_corral_registry_build_tiers(s, o, threshold, next);
 
-    for (q = ngx_queue_head(&s->instances);
-         q != ngx_queue_sentinel(&s->instances);
-         q = ngx_queue_next(q))
-    {
-        i = ngx_queue_data(q, ngx_http_corral_ientry_t, link);
-        idoc = ngx_http_corral_registry_build_doc(i);
-
-        if (idoc == NULL) {
-            continue;
-        }
-
-        o->total++;
-
-        rank = ngx_http_corral_registry_build_rank(idoc);
-
-        if (rank > best) {
-            best = rank;
-            o->n = 0;
-        }
-
-        if (rank && rank == best) {
-            o->n++;
-        }
+    if (best == NGX_HTTP_CORRAL_RANK_ERROR) {
+        return NGX_ERROR;
     }
 
-    if (o->n == 0 || o->desired != CORRAL_DESIRED_RUNNING) {
-        o->n = 0;
+    if (o->n == 0) {
         return NGX_OK;
     }
 
@@ -177,8 +180,6 @@ ngx_http_corral_registry_build_instances(ngx_http_corral_sentry_t *s,
     if (o->instances == NULL) {
         return NGX_ERROR;
     }
-
-    instance = o->instances;
 
     for (q = ngx_queue_head(&s->instances);
          q != ngx_queue_sentinel(&s->instances);
@@ -193,7 +194,8 @@ ngx_http_corral_registry_build_instances(ngx_http_corral_sentry_t *s,
 
         /* the entry and its document outlive the object: swap sees to it */
 
-        ngx_http_corral_registry_build_instance(i, idoc, instance++);
+        ngx_http_corral_registry_build_instance(i, idoc,
+                                 &o->instances[next[idoc->doc.priority]++]);
     }
 
     return NGX_OK;
@@ -255,6 +257,128 @@ ngx_http_corral_registry_member(ngx_http_corral_service_t *service,
 }
 
 
+/*
+ * Makes the tiers, and sets next[priority] to the place of the tier's first
+ * instance.  Returns the best rank that there is.
+ */
+
+static ngx_uint_t
+ngx_http_corral_registry_build_tiers(ngx_http_corral_sentry_t *s,
+    ngx_http_corral_service_t *o, ngx_uint_t threshold, uint32_t *next)
+{
+    uint32_t                 p, ready[CORRAL_PRIORITY_MAX + 1],
+                             total[CORRAL_PRIORITY_MAX + 1],
+                             until[CORRAL_PRIORITY_MAX + 1];
+    ngx_uint_t               best;
+    ngx_http_corral_tier_t  *tier;
+
+    best = ngx_http_corral_registry_build_count(s, o, ready, total);
+
+    if (best == 0 || o->desired != CORRAL_DESIRED_RUNNING) {
+        return 0;
+    }
+
+    for (p = 0; p <= CORRAL_PRIORITY_MAX; p++) {
+        next[p] = o->n;
+        o->n += ready[p];
+        o->ntiers += ready[p] != 0;
+    }
+
+    tier = ngx_pcalloc(o->pool, o->ntiers * sizeof(ngx_http_corral_tier_t));
+    if (tier == NULL) {
+        return NGX_HTTP_CORRAL_RANK_ERROR;
+    }
+
+    o->tiers = tier;
+
+    corral_balance_tiers(CORRAL_PRIORITY_MAX + 1, ready, total, threshold,
+                         until);
+
+    for (p = 0; p <= CORRAL_PRIORITY_MAX; p++) {
+
+        if (ready[p] == 0) {
+            continue;
+        }
+
+        tier->priority = p;
+        tier->first = next[p];
+        tier->n = ready[p];
+        tier->total = total[p];
+        tier->until = until[p];
+        tier++;
+    }
+
+    return best;
+}
+
+
+/*
+ * By priority: who is ready, of the best rank, which is returned, and who
+ * should be.
+ */
+
+static ngx_uint_t
+ngx_http_corral_registry_build_count(ngx_http_corral_sentry_t *s,
+    ngx_http_corral_service_t *o, uint32_t *ready, uint32_t *total)
+{
+    size_t                   size;
+    ngx_uint_t               rank, best;
+    ngx_queue_t             *q;
+    ngx_http_corral_idoc_t  *idoc;
+
+    best = 0;
+    size = (CORRAL_PRIORITY_MAX + 1) * sizeof(uint32_t);
+
+    ngx_memzero(ready, size);
+    ngx_memzero(total, size);
+
+    for (q = ngx_queue_head(&s->instances);
+         q != ngx_queue_sentinel(&s->instances);
+         q = ngx_queue_next(q))
+    {
+        idoc = ngx_http_corral_registry_build_doc(
+                   ngx_queue_data(q, ngx_http_corral_ientry_t, link));
+
+        if (idoc == NULL) {
+            continue;
+        }
+
+        o->total++;
+        total[idoc->doc.priority] += ngx_http_corral_registry_build_due(idoc);
+
+        rank = ngx_http_corral_registry_build_rank(idoc);
+
+        if (rank > best) {
+            best = rank;
+            ngx_memzero(ready, size);
+        }
+
+        ready[idoc->doc.priority] += rank && rank == best;
+    }
+
+    return best;
+}
+
+
+/* is the instance one of those that should be ready? */
+
+static ngx_uint_t
+ngx_http_corral_registry_build_due(ngx_http_corral_idoc_t *idoc)
+{
+    switch (idoc->doc.state) {
+
+    case CORRAL_STATE_PENDING:
+    case CORRAL_STATE_STARTING:
+    case CORRAL_STATE_RUNNING:
+    case CORRAL_STATE_FAILED:
+        return idoc->doc.weight != 0;
+
+    default:
+        return 0;
+    }
+}
+
+
 /* the document that an instance has after the update, NULL if it goes */
 
 static ngx_http_corral_idoc_t *
@@ -295,28 +419,27 @@ ngx_http_corral_registry_build_rank(ngx_http_corral_idoc_t *idoc)
 
 
 static ngx_int_t
-ngx_http_corral_registry_build_balance(ngx_http_corral_service_t *o)
+ngx_http_corral_registry_build_balance(ngx_http_corral_service_t *o,
+    ngx_http_corral_tier_t *tier)
 {
-    uint32_t                   i, *weights;
-    uint64_t                  *ids;
-    unsigned                   methods;
-    ngx_int_t                  rc;
-    ngx_http_corral_method_t  *m;
+    uint32_t                     i, *weights;
+    uint64_t                    *ids;
+    unsigned                     methods;
+    ngx_int_t                    rc;
+    ngx_http_corral_method_t    *m;
+    ngx_http_corral_instance_t  *instance;
 
-    if (o->n == 0) {
-        return NGX_OK;
-    }
-
-    weights = ngx_alloc(o->n * sizeof(uint32_t), ngx_cycle->log);
-    ids = ngx_alloc(o->n * sizeof(uint64_t), ngx_cycle->log);
+    weights = ngx_alloc(tier->n * sizeof(uint32_t), ngx_cycle->log);
+    ids = ngx_alloc(tier->n * sizeof(uint64_t), ngx_cycle->log);
 
     rc = NGX_ERROR;
 
     if (weights && ids) {
 
-        for (i = 0; i < o->n; i++) {
-            weights[i] = o->instances[i].weight;
-            ids[i] = o->instances[i].key;
+        for (i = 0; i < tier->n; i++) {
+            instance = &o->instances[tier->first + i];
+            weights[i] = instance->weight;
+            ids[i] = instance->key;
         }
 
         methods = ngx_http_corral_reg.methods;
@@ -330,10 +453,10 @@ ngx_http_corral_registry_build_balance(ngx_http_corral_service_t *o)
             methods |= 1 << NGX_HTTP_CORRAL_HASH;
         }
 
-        o->balance = corral_balance_create(o->n, weights, ids, methods,
-                                           ngx_http_corral_registry_palloc,
-                                           o->pool);
-        if (o->balance) {
+        tier->balance = corral_balance_create(tier->n, weights, ids, methods,
+                                              ngx_http_corral_registry_palloc,
+                                              o->pool);
+        if (tier->balance) {
             rc = NGX_OK;
         }
     }
@@ -360,10 +483,9 @@ ngx_http_corral_registry_build_terms(ngx_http_corral_terms_t *terms,
     terms->ping_interval = doc->ping_interval;
     terms->ping_timeout = doc->ping_timeout;
     terms->close_timeout = doc->close_timeout;
-    terms->fail_timeout = doc->fail_timeout;
+    terms->early_end = doc->early_end;
     terms->max_message_size = doc->max_message_size;
     terms->tries = doc->tries;
-    terms->max_fails = doc->max_fails;
     terms->failover = doc->failover;
     terms->replay_started = doc->replay_started;
     terms->hold_time = doc->hold_time;
@@ -391,6 +513,24 @@ ngx_http_corral_registry_build_answer(ngx_http_corral_service_t *o,
 
     return corral_answer_compile(o->answer, doc, err, sizeof(err)) == 0
            ? NGX_OK : NGX_ERROR;
+}
+
+
+static void
+ngx_http_corral_registry_build_eject(ngx_http_corral_eject_t *eject,
+    corral_service_t *doc)
+{
+    eject->max_fails = doc->max_fails;
+    eject->max_ejected = doc->max_ejected;
+    eject->retry_budget = doc->retry_budget;
+    eject->circuit_failures = doc->circuit_failures;
+    eject->circuit_timeout = doc->circuit_timeout;
+    eject->fail_timeout = doc->fail_timeout;
+    eject->max_time = doc->eject_max_time;
+    eject->interval = doc->eject_interval;
+    eject->limits.min_requests = doc->eject_min_requests;
+    eject->limits.failure_percent = doc->eject_failure_percent;
+    eject->limits.deviation = doc->eject_deviation;
 }
 
 

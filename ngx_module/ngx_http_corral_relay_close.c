@@ -65,8 +65,7 @@ ngx_http_corral_relay_ended(ngx_http_corral_pair_t *p, ngx_uint_t i,
     if (i == NGX_HTTP_CORRAL_AGENT
         && !a->said && !a->told && !b->said && !b->eof && !p->own)
     {
-        ngx_http_corral_table_fail(p->hold.ref, p->shared->terms.max_fails,
-                                   p->shared->terms.fail_timeout, lost);
+        ngx_http_corral_relay_fault(p, lost);
         p->lost = 1;
     }
 
@@ -85,6 +84,34 @@ ngx_http_corral_relay_ended(ngx_http_corral_pair_t *p, ngx_uint_t i,
     }
 
     ngx_http_corral_relay_owe(p, !i, code);
+}
+
+
+/*
+ * The agent's fault, for passive health: not when a session that went well for
+ * long ends without a Close, unless the connection was lost.
+ */
+
+void
+ngx_http_corral_relay_fault(ngx_http_corral_pair_t *p, ngx_uint_t lost)
+{
+    time_t     age;
+    ngx_str_t  id;
+
+    age = (ngx_time() - ngx_http_corral_record_opened(p->record)) * 1000;
+
+    if (ngx_http_corral_relay_resumed(p)) {
+        age = ngx_current_msec - p->resume->joined;
+    }
+
+    if (!lost && age >= (time_t) p->shared->terms.early_end) {
+        return;
+    }
+
+    id.len = p->shared->id_len;
+    id.data = p->shared->names;
+
+    ngx_http_corral_registry_bad(&id, p->hold.ref, lost);
 }
 
 
@@ -162,9 +189,7 @@ ngx_http_corral_relay_refuse(ngx_http_corral_pair_t *p, ngx_uint_t i,
         agent = code;
 
         if (code != 1009 && !p->own) {
-            ngx_http_corral_table_fail(p->hold.ref,
-                                       p->shared->terms.max_fails,
-                                       p->shared->terms.fail_timeout, 0);
+            ngx_http_corral_relay_fault(p, 0);
         }
     }
 

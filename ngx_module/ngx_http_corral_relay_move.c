@@ -158,8 +158,7 @@ ngx_http_corral_relay_move_lost(ngx_http_corral_pair_t *p, ngx_uint_t lost)
         return NGX_DECLINED;
     }
 
-    ngx_http_corral_table_fail(p->hold.ref, p->shared->terms.max_fails,
-                               p->shared->terms.fail_timeout, lost);
+    ngx_http_corral_relay_fault(p, lost);
 
     return ngx_http_corral_relay_move_start(p, 1);
 }
@@ -604,9 +603,9 @@ ngx_http_corral_relay_move_handshake(ngx_http_corral_resume_t *resume,
 
     u->peer.tries = h->terms.tries;
 
-    /* it had a place in its service: to the balancer this is a retry */
+    /* it had a place in its service, and its pace is our affair */
 
-    h->ctx->taken = 1;
+    h->ctx->moved = 1;
 
     /* the one that was lost may be there again in a later round */
 

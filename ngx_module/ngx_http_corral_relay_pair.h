@@ -192,6 +192,7 @@ extern u_char  ngx_http_corral_relay_nonce[8];     /* payload of our pings */
 
 void ngx_http_corral_relay_ended(ngx_http_corral_pair_t *p, ngx_uint_t i,
     ngx_uint_t lost);
+void ngx_http_corral_relay_fault(ngx_http_corral_pair_t *p, ngx_uint_t lost);
 void ngx_http_corral_relay_lose(ngx_http_corral_pair_t *p, ngx_uint_t i);
 void ngx_http_corral_relay_mute(ngx_http_corral_pair_t *p, ngx_uint_t i);
 void ngx_http_corral_relay_refuse(ngx_http_corral_pair_t *p, ngx_uint_t i,

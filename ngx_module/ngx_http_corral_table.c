@@ -128,7 +128,7 @@ ngx_http_corral_table_init_zone(ngx_shm_zone_t *zone, void *data)
 
 
 /*
- * Six tenths of the zone are slots, a third is two images: 16m hold 11,000
+ * Six tenths of the zone are slots, a third is two images: 16m hold 12,000
  * slots and images of 2.8 MB, enough for 10,000 instances of 1,000 services.
  * A twenty-fifth holds sessions: 28,000.
  */
@@ -336,6 +336,7 @@ ngx_http_corral_table_reclaim_locked(ngx_uint_t i)
     for (n = 0; n < sh->used; n++) {
         sh->slots[n].counts[i].active = 0;
         sh->slots[n].counts[i].reserved = 0;
+        sh->slots[n].counts[i].retries = 0;
     }
 
     sh->processes[i].pid = 0;
@@ -752,6 +753,7 @@ ngx_http_corral_table_view_ref(ngx_http_corral_slot_t ref,
     view->key.len = slot->len;
     view->totals = slot->totals;
     view->avail = ngx_http_corral_table_avail(ref, 0);
+    view->rest = ngx_http_corral_table_rests(slot);
 
     ngx_http_corral_table_sum(slot, &view->active, &view->reserved);
     view->waiting = 0;

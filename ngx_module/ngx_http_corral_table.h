@@ -13,6 +13,7 @@
 #include <ngx_core.h>
 
 #include <corral_affinity.h>
+#include <corral_health.h>
 
 
 #define NGX_HTTP_CORRAL_NO_SLOT  0xffffffff
@@ -43,6 +44,7 @@ typedef struct {
     ngx_http_corral_slot_t  ref;
     ngx_http_corral_slot_t  service;
     uint32_t                state;          /* ngx_http_corral_hold_e */
+    uint32_t                retry;          /* counted as a retry, too */
 } ngx_http_corral_hold_t;
 
 
@@ -56,6 +58,7 @@ typedef struct {
     X(requests,       "requests, WebSocket handshakes included")              \
     X(failures,       "tries that failed")                                    \
     X(retries,        "tries on another instance")                            \
+    X(budget,         "retries refused for want of a budget")                 \
     X(rejected,       "requests refused for want of an instance")             \
     X(affinity_hits,  "requests that went to the instance of their session")  \
     X(affinity_moves, "sessions whose instance was gone or full")             \
@@ -101,6 +104,7 @@ typedef struct {
     uint32_t                   waiting;     /* of a service */
     uint32_t                   remote;      /* held by other gateways */
     ngx_http_corral_avail_e    avail;
+    ngx_msec_t                 rest;        /* until it is tried, if ejected */
     ngx_http_corral_totals_t   totals;
 } ngx_http_corral_slot_view_t;
 
@@ -161,6 +165,14 @@ ngx_int_t ngx_http_corral_table_reserve(ngx_http_corral_slot_t ref,
 void ngx_http_corral_table_activate(ngx_http_corral_hold_t *hold);
 void ngx_http_corral_table_release(ngx_http_corral_hold_t *hold);
 
+/*
+ * A reserved hold is a retry; it is counted as one until the result of the try
+ * is there, or it is released.  retries says how many are under way.
+ */
+void ngx_http_corral_table_retry(ngx_http_corral_hold_t *hold);
+void ngx_http_corral_table_tried(ngx_http_corral_hold_t *hold);
+uint32_t ngx_http_corral_table_retries(ngx_http_corral_slot_t service);
+
 /* Moves a hold to another owner: from is left without one. */
 void ngx_http_corral_table_move(ngx_http_corral_hold_t *to,
     ngx_http_corral_hold_t *from);
@@ -195,13 +207,37 @@ ngx_http_corral_avail_e ngx_http_corral_table_avail(ngx_http_corral_slot_t ref,
     ngx_uint_t take);
 
 /*
- * Reports of the relay and the upstream.  fail counts failures in a row and
- * ejects at max_fails (at once if hard: refused or reset) for fail_timeout,
- * doubled with each ejection up to 16 times.  Returns 1 if this call ejected.
+ * Results of an instance: ok ends an ejection.  fail counts failures in a row
+ * and returns 1 if the instance is to be ejected: after max_fails of them (0:
+ * never), at once if it was tried half-open or hard (refused, reset).
  */
 void ngx_http_corral_table_ok(ngx_http_corral_slot_t ref);
 ngx_uint_t ngx_http_corral_table_fail(ngx_http_corral_slot_t ref,
-    ngx_uint_t max_fails, ngx_msec_t fail_timeout, ngx_uint_t hard);
+    ngx_uint_t max_fails, ngx_uint_t hard);
+
+/* A bad result for the window alone. */
+void ngx_http_corral_table_poor(ngx_http_corral_slot_t ref);
+
+/*
+ * Ejects for base times the number of ejections, to max, of which each interval
+ * since the return is one less.  Returns the time in ms, 0 if it rests already.
+ */
+ngx_msec_t ngx_http_corral_table_eject(ngx_http_corral_slot_t ref,
+    ngx_msec_t base, ngx_msec_t max, ngx_msec_t interval);
+
+/* It is not ejected: failures in a row are counted anew. */
+void ngx_http_corral_table_spare(ngx_http_corral_slot_t ref);
+
+/* Is it ejected, or tried half-open? */
+ngx_uint_t ngx_http_corral_table_ejected(ngx_http_corral_slot_t ref);
+
+/* 1 for one caller of all workers when an interval of the service is over. */
+ngx_uint_t ngx_http_corral_table_look(ngx_http_corral_slot_t ref,
+    ngx_msec_t interval);
+
+/* Takes the results since the last call. */
+void ngx_http_corral_table_window(ngx_http_corral_slot_t ref,
+    corral_health_window_t *window);
 
 /*
  * The time an instance takes to answer (also kept of a service), in ms: sample
@@ -212,6 +248,20 @@ void ngx_http_corral_table_sample(ngx_http_corral_slot_t ref,
     ngx_msec_t latency);
 ngx_uint_t ngx_http_corral_table_latency(ngx_http_corral_slot_t ref,
     double *latency);
+
+/*
+ * Slow start.  introduce: the instance is eligible; settled: and was so when
+ * this gateway began.  Only the first call for an incarnation counts, over all
+ * workers and reloads.  ramp: the part of its weight that it has now, of
+ * CORRAL_HEALTH_WHOLE.  taken counts one connection more; recent says how many
+ * there were in this second.
+ */
+void ngx_http_corral_table_introduce(ngx_http_corral_slot_t ref,
+    ngx_uint_t settled);
+uint32_t ngx_http_corral_table_ramp(ngx_http_corral_slot_t ref,
+    ngx_msec_t slow_start);
+void ngx_http_corral_table_taken(ngx_http_corral_slot_t ref);
+uint32_t ngx_http_corral_table_recent(ngx_http_corral_slot_t ref);
 
 /*
  * Adds to totals.  The first is for rare events; the relay collects in local

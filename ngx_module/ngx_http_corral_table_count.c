@@ -79,6 +79,7 @@ ngx_http_corral_table_reserve(ngx_http_corral_slot_t ref,
             hold->ref = ref;
             hold->service = service;
             hold->state = NGX_HTTP_CORRAL_HOLD_RESERVED;
+            hold->retry = 0;
 
             return NGX_OK;
         }
@@ -142,6 +143,8 @@ ngx_http_corral_table_release(ngx_http_corral_hold_t *hold)
         return;
     }
 
+    ngx_http_corral_table_tried(hold);
+
     count = ngx_http_corral_table_column(hold->ref);
 
     if (state == NGX_HTTP_CORRAL_HOLD_ACTIVE) {
@@ -171,10 +174,51 @@ ngx_http_corral_table_wait(ngx_http_corral_slot_t service,
 
     hold->service = service;
     hold->state = NGX_HTTP_CORRAL_HOLD_WAITING;
+    hold->retry = 0;
 
     ngx_http_corral_table_column(service)->ngx_http_corral_count_waiting++;
 
     __sync_synchronize();       /* before a look whether a place is free */
+}
+
+
+void
+ngx_http_corral_table_retry(ngx_http_corral_hold_t *hold)
+{
+    if (!hold->retry) {
+        hold->retry = 1;
+        ngx_http_corral_table_column(hold->service)->retries++;
+    }
+}
+
+
+void
+ngx_http_corral_table_tried(ngx_http_corral_hold_t *hold)
+{
+    if (hold->retry) {
+        hold->retry = 0;
+        ngx_http_corral_table_column(hold->service)->retries--;
+    }
+}
+
+
+uint32_t
+ngx_http_corral_table_retries(ngx_http_corral_slot_t service)
+{
+    uint32_t                   n;
+    uint64_t                   live;
+    ngx_http_corral_shslot_t  *slot;
+
+    slot = ngx_http_corral_table_get(service);
+    n = 0;
+
+    if (slot) {
+        for (live = ngx_http_corral_sh->live; live; live &= live - 1) {
+            n += slot->counts[__builtin_ctzll(live)].retries;
+        }
+    }
+
+    return n;
 }
 
 
@@ -184,6 +228,7 @@ ngx_http_corral_table_move(ngx_http_corral_hold_t *to,
 {
     *to = *from;
     from->state = NGX_HTTP_CORRAL_HOLD_NONE;
+    from->retry = 0;
 }
 
 

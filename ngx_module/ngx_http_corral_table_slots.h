@@ -29,7 +29,8 @@
 
 typedef struct {
     volatile uint32_t            active;
-    volatile uint32_t            reserved;
+    volatile uint16_t            reserved;  /* for moments only */
+    volatile uint16_t            retries;   /* under way, of a service */
 } ngx_http_corral_count_t;
 
 #define ngx_http_corral_count_waiting  reserved
@@ -46,9 +47,16 @@ typedef struct {
     ngx_atomic_t                 fails;     /* in a row */
     ngx_atomic_t                 ejected;   /* msec until, 0: available */
     ngx_atomic_t                 trial;     /* msec until the next trial */
-    ngx_atomic_t                 times;     /* ejections, for the doubling */
+    ngx_atomic_t                 times;     /* ejections, less forgiven ones */
+    ngx_atomic_t                 returned;  /* msec of the last return */
+    ngx_atomic_t                 window;    /* bad << 32 | good, results since
+                                               the last look */
+    ngx_atomic_t                 looked;    /* msec, of a service */
     ngx_atomic_t                 rest;      /* fail_timeout, msec */
     ngx_atomic_t                 latency;   /* see corral_health_sample() */
+    ngx_atomic_t                 since;     /* msec, first seen eligible; 0:
+                                               not yet, 1: always was */
+    ngx_atomic_t                 taken;     /* see corral_health_rate() */
     uint32_t                     cursor;    /* of a service's round robin */
     volatile uint32_t            remote;    /* held by other zones */
 
@@ -120,6 +128,9 @@ extern ngx_uint_t                ngx_http_corral_column;
 /* the slot that ref still means, or NULL */
 ngx_http_corral_shslot_t *ngx_http_corral_table_get(
     ngx_http_corral_slot_t ref);
+
+/* ms that an ejected slot still rests; 0: not ejected, or to be tried */
+ngx_msec_t ngx_http_corral_table_rests(ngx_http_corral_shslot_t *slot);
 
 /* Adds to the totals of a slot, atomically. */
 void ngx_http_corral_table_add_totals(ngx_http_corral_shslot_t *slot,

@@ -20,6 +20,9 @@ typedef struct {
 } ngx_http_corral_upstream_srv_conf_t;
 
 
+/* Is there a budget for one more retry of the service?  Counts a refusal. */
+ngx_uint_t ngx_http_corral_upstream_may_retry(ngx_http_corral_ctx_t *ctx);
+
 /*
  * The method and hash key of a service: its own, or those of the block; conf
  * is NULL if there is no block.

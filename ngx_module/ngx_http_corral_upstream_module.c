@@ -370,6 +370,14 @@ ngx_http_corral_upstream_free(ngx_peer_connection_t *pc, void *data,
     if (pc->tries) {
         pc->tries--;
     }
+
+    /* without a budget for it nginx is to answer with what it has */
+
+    if (pc->tries && (state & NGX_PEER_FAILED)
+        && !ngx_http_corral_upstream_may_retry(ctx))
+    {
+        pc->tries = 0;
+    }
 }
 
 
@@ -383,22 +391,51 @@ ngx_http_corral_upstream_report(ngx_http_request_t *r,
 
     ctx->reported = 1;
 
+    ngx_http_corral_table_tried(&ctx->hold);
+    ngx_http_corral_registry_circuit(&ctx->service_id, ok);
     ngx_http_corral_upstream_sample(r, ctx, ok);
 
     if (ok) {
-        ngx_http_corral_table_ok(ctx->instance.ref);
-        return;
+        ngx_http_corral_registry_good(&ctx->service_id, ctx->instance.ref);
+
+    } else {
+        ngx_http_corral_registry_bad(&ctx->service_id, ctx->instance.ref,
+                                     hard);
+    }
+}
+
+
+ngx_uint_t
+ngx_http_corral_upstream_circuit(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx)
+{
+    ngx_http_corral_totals_t     delta;
+    ngx_http_corral_service_t   *service;
+    ngx_http_corral_slot_view_t  view;
+
+    service = ngx_http_corral_registry_find(&ctx->service_id);
+
+    if (service == NULL || service->eject.circuit_failures == 0
+        || ngx_http_corral_table_avail(service->terms.ref, 1)
+           != NGX_HTTP_CORRAL_EJECTED)
+    {
+        return 0;
     }
 
-    if (ngx_http_corral_table_fail(ctx->instance.ref, ctx->terms.max_fails,
-                                   ctx->terms.fail_timeout, hard))
-    {
-        ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
-                      "corral upstream: instance \"%V\" of service \"%V\" "
-                      "fails, it rests for %i ms or longer",
-                      &ctx->instance.id, &ctx->service_name,
-                      ctx->terms.fail_timeout);
-    }
+    ngx_memzero(&delta, sizeof(ngx_http_corral_totals_t));
+    delta.rejected = 1;
+    ngx_http_corral_table_add(service->terms.ref, &delta);
+
+    view.rest = 0;
+    (void) ngx_http_corral_table_view_ref(service->terms.ref, &view);
+
+    (void) ngx_http_corral_problem(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+               "circuit_open", view.rest / 1000 + 1,
+               "service \"%V\" failed %uD times in a row: it is not tried "
+               "for a while", &ctx->service_name,
+               service->eject.circuit_failures);
+
+    return 1;
 }
 
 
@@ -427,7 +464,10 @@ ngx_http_corral_upstream_sample(ngx_http_request_t *r,
     }
 
     ngx_http_corral_table_sample(ctx->instance.ref, latency);
-    ngx_http_corral_table_sample(ctx->terms.ref, latency);
+
+    if (ctx->method == NGX_HTTP_CORRAL_EWMA) {
+        ngx_http_corral_table_sample(ctx->terms.ref, latency);
+    }
 }
 
 
@@ -459,6 +499,8 @@ ngx_http_corral_upstream_header_filter(ngx_http_request_t *r)
 
     } else {
         ngx_http_corral_upstream_sample(r, ctx, 0);
+        ngx_http_corral_registry_poor(&ctx->service_id, ctx->instance.ref);
+        ngx_http_corral_registry_circuit(&ctx->service_id, 0);
     }
 
     return ngx_http_next_header_filter(r);

@@ -10,6 +10,8 @@
 #include "ngx_http_corral_affinity.h"
 #include "ngx_http_corral_upstream.h"
 
+#include <corral_health.h>
+
 
 #define NGX_HTTP_CORRAL_PICK_RACES  3       /* lost ones, until it is full */
 
@@ -18,7 +20,10 @@
 
 typedef struct {
     ngx_http_corral_service_t  *service;
+    ngx_http_corral_tier_t     *tier;
     ngx_http_corral_ctx_t      *ctx;
+    uint64_t                    key;        /* hashed, or random */
+    ngx_uint_t                  ramp;       /* new instances get less */
     ngx_uint_t                  last_resort;
 } ngx_http_corral_pick_view_t;
 
@@ -26,11 +31,17 @@ typedef struct {
 static ngx_http_corral_instance_t *ngx_http_corral_upstream_pick_reserve(
     ngx_http_request_t *r, ngx_http_corral_pick_view_t *view,
     ngx_http_corral_limits_t *limits, ngx_str_t *hash_key);
-static uint32_t ngx_http_corral_upstream_pick_choose(ngx_http_request_t *r,
-    ngx_http_corral_pick_view_t *view, ngx_uint_t method,
-    ngx_str_t *hash_key);
+static ngx_http_corral_instance_t *ngx_http_corral_upstream_pick_choose(
+    ngx_http_request_t *r, ngx_http_corral_pick_view_t *view,
+    ngx_uint_t method, ngx_str_t *hash_key);
+static uint32_t ngx_http_corral_upstream_pick_tier(
+    ngx_http_corral_pick_view_t *view, ngx_uint_t method);
+static ngx_http_corral_instance_t *ngx_http_corral_upstream_pick_instance(
+    ngx_http_corral_pick_view_t *view, uint32_t i);
 static uint64_t ngx_http_corral_upstream_pick_random(void);
 static int ngx_http_corral_upstream_pick_ok(void *data, uint32_t i);
+static ngx_uint_t ngx_http_corral_upstream_pick_ramped(
+    ngx_http_corral_pick_view_t *view, ngx_http_corral_instance_t *instance);
 static uint32_t ngx_http_corral_upstream_pick_load(void *data, uint32_t i);
 static double ngx_http_corral_upstream_pick_cost(void *data, uint32_t i);
 static uint64_t ngx_http_corral_upstream_pick_key(ngx_http_request_t *r,
@@ -73,7 +84,11 @@ ngx_http_corral_upstream_pick(ngx_http_request_t *r,
 
     limits = view.service->limits;
 
-    if (retry) {
+    if (retry && !ngx_http_corral_upstream_may_retry(ctx)) {
+        return NGX_BUSY;
+    }
+
+    if (retry || ctx->moved) {
         limits.service = 0;                 /* it had a place already */
     }
 
@@ -97,7 +112,18 @@ ngx_http_corral_upstream_pick(ngx_http_request_t *r,
 
     (void) ngx_http_corral_table_avail(instance->ref, 1);
 
+    if (view.service->slow_start_rate
+        && ngx_http_corral_table_ramp(instance->ref, view.service->slow_start)
+           != CORRAL_HEALTH_WHOLE)
+    {
+        ngx_http_corral_table_taken(instance->ref);
+    }
+
     ngx_http_corral_affinity_chosen(r, ctx, view.service, ctx->instance.ref);
+
+    if (retry && !ctx->moved) {
+        ngx_http_corral_table_retry(&ctx->hold);
+    }
 
     return NGX_OK;
 }
@@ -110,7 +136,6 @@ ngx_http_corral_upstream_pick_reserve(ngx_http_request_t *r,
     ngx_http_corral_pick_view_t *view, ngx_http_corral_limits_t *limits,
     ngx_str_t *hash_key)
 {
-    uint32_t                     i;
     ngx_uint_t                   tries, method;
     ngx_http_corral_ctx_t       *ctx;
     ngx_http_corral_instance_t  *instance;
@@ -144,13 +169,11 @@ ngx_http_corral_upstream_pick_reserve(ngx_http_request_t *r,
             return NULL;
         }
 
-        i = ngx_http_corral_upstream_pick_choose(r, view, method, hash_key);
-
-        if (i == CORRAL_BALANCE_NONE) {
+        instance = ngx_http_corral_upstream_pick_choose(r, view, method,
+                                                        hash_key);
+        if (instance == NULL) {
             return NULL;
         }
-
-        instance = &view->service->instances[i];
 
         if (ngx_http_corral_table_reserve(instance->ref, ctx->terms.ref,
                                           limits, &ctx->hold)
@@ -161,6 +184,44 @@ ngx_http_corral_upstream_pick_reserve(ngx_http_request_t *r,
     }
 
     return NULL;
+}
+
+
+ngx_uint_t
+ngx_http_corral_upstream_may_retry(ngx_http_corral_ctx_t *ctx)
+{
+    ngx_http_corral_slot_t      ref;
+    ngx_http_corral_totals_t    delta;
+    ngx_http_corral_service_t  *service;
+
+    if (ctx->moved) {
+        return 1;                           /* it was paced before */
+    }
+
+    service = ngx_http_corral_registry_find(&ctx->service_id);
+
+    if (service == NULL) {
+        return 0;
+    }
+
+    ref = service->terms.ref;
+
+    if (corral_health_budget(ngx_http_corral_table_retries(ref),
+                             ngx_http_corral_table_in_use(ref) + 1,
+                             service->eject.retry_budget))
+    {
+        return 1;
+    }
+
+    if (!ctx->refused) {                    /* the relay asks twice */
+        ctx->refused = 1;
+
+        ngx_memzero(&delta, sizeof(ngx_http_corral_totals_t));
+        delta.budget = 1;
+        ngx_http_corral_table_add(ref, &delta);
+    }
+
+    return 0;
 }
 
 
@@ -187,83 +248,136 @@ ngx_http_corral_upstream_method(ngx_http_corral_service_t *service,
 
 
 /*
+ * One tier is drawn by its share; if nobody can be taken there the others are
+ * looked at, the first one first.
+ *
  * Ejected instances are passed over.  When nothing else is left they are
  * tried all the same: a gateway that has ejected all of them knows nothing,
  * and a try costs less than an answer that is wrong.
  */
 
-static uint32_t
+static ngx_http_corral_instance_t *
 ngx_http_corral_upstream_pick_choose(ngx_http_request_t *r,
-    ngx_http_corral_pick_view_t *view, ngx_uint_t method,
-    ngx_str_t *hash_key)
+    ngx_http_corral_pick_view_t *view, ngx_uint_t method, ngx_str_t *hash_key)
 {
-    uint32_t                    i, *cursor;
-    uint64_t                    random, key;
+    uint32_t                    i, n, drawn, draw;
+    ngx_http_corral_service_t  *service;
+
+    service = view->service;
+
+    if (view->ctx->sticky) {
+        view->key = view->ctx->affinity;
+
+    } else {
+        view->key = (method == NGX_HTTP_CORRAL_HASH)
+                    ? ngx_http_corral_upstream_pick_key(r, view->ctx, hash_key)
+                    : ngx_http_corral_upstream_pick_random();
+    }
+
+    draw = view->key % CORRAL_BALANCE_DRAW;
+
+    for (drawn = 0; drawn < service->ntiers - 1; drawn++) {
+        if (draw < service->tiers[drawn].until) {
+            break;
+        }
+    }
+
+    for (view->last_resort = 0; view->last_resort < 2; view->last_resort++) {
+
+        for (n = 0; n <= service->ntiers; n++) {
+
+            if (n == drawn + 1) {
+                continue;
+            }
+
+            view->tier = &service->tiers[n ? n - 1 : drawn];
+
+            view->ramp = service->slow_start && !view->last_resort;
+
+            i = ngx_http_corral_upstream_pick_tier(view, method);
+
+            if (i == CORRAL_BALANCE_NONE && view->ramp) {
+                view->ramp = 0;             /* nobody else can take it */
+                i = ngx_http_corral_upstream_pick_tier(view, method);
+            }
+
+            if (i != CORRAL_BALANCE_NONE) {
+                return ngx_http_corral_upstream_pick_instance(view, i);
+            }
+        }
+    }
+
+    return NULL;
+}
+
+
+/* an instance of view->tier */
+
+static uint32_t
+ngx_http_corral_upstream_pick_tier(ngx_http_corral_pick_view_t *view,
+    ngx_uint_t method)
+{
+    uint32_t                   *cursor;
+    uint64_t                    random;
+    corral_balance_t           *b;
     corral_balance_view_t       bv;
     ngx_http_corral_service_t  *service;
 
     service = view->service;
+    b = view->tier->balance;
 
     bv.ok = ngx_http_corral_upstream_pick_ok;
     bv.load = ngx_http_corral_upstream_pick_load;
     bv.cost = ngx_http_corral_upstream_pick_cost;
     bv.data = view;
 
-    for (view->last_resort = 0; view->last_resort < 2; view->last_resort++) {
+    random = ngx_http_corral_upstream_pick_random();
 
-        random = ngx_http_corral_upstream_pick_random();
+    switch (method) {
 
-        switch (method) {
+    case NGX_HTTP_CORRAL_LEAST_CONN:
 
-        case NGX_HTTP_CORRAL_LEAST_CONN:
+        /* not all gateways to the one that was the least a second ago */
 
-            /* not all gateways to the one that was the least a second ago */
+        return ngx_http_corral_table_remote_any()
+               ? corral_balance_two_choices(b, &bv, random)
+               : corral_balance_least_conn(b, &bv, random);
 
-            i = ngx_http_corral_table_remote_any()
-                ? corral_balance_two_choices(service->balance, &bv, random)
-                : corral_balance_least_conn(service->balance, &bv, random);
-            break;
+    case NGX_HTTP_CORRAL_HASH:
 
-        case NGX_HTTP_CORRAL_HASH:
-            key = view->ctx->sticky
-                  ? view->ctx->affinity
-                  : ngx_http_corral_upstream_pick_key(r, view->ctx, hash_key);
-            i = service->hash_factor
-                ? corral_balance_hash_bounded(service->balance, &bv, key,
-                      ngx_http_corral_table_in_use(service->terms.ref),
-                      service->hash_factor)
-                : corral_balance_hash(service->balance, &bv, key);
-            break;
-
-        case NGX_HTTP_CORRAL_RANDOM:
-            i = corral_balance_random(service->balance, &bv, random);
-            break;
-
-        case NGX_HTTP_CORRAL_P2C:
-            i = corral_balance_two_choices(service->balance, &bv, random);
-            break;
-
-        case NGX_HTTP_CORRAL_EWMA:
-            i = corral_balance_cheapest(service->balance, &bv, random);
-            break;
-
-        default: /* NGX_HTTP_CORRAL_ROUND_ROBIN */
-
-            /* one cursor for all workers, so that a cycle is exact */
-
-            cursor = ngx_http_corral_table_cursor(view->ctx->terms.ref);
-
-            i = corral_balance_round_robin(service->balance, &bv, cursor,
-                                           random);
-            break;
+        if (service->hash_factor) {
+            return corral_balance_hash_bounded(b, &bv, view->key,
+                       ngx_http_corral_table_in_use(service->terms.ref),
+                       service->hash_factor);
         }
 
-        if (i != CORRAL_BALANCE_NONE) {
-            return i;
-        }
+        return corral_balance_hash(b, &bv, view->key);
+
+    case NGX_HTTP_CORRAL_RANDOM:
+        return corral_balance_random(b, &bv, random);
+
+    case NGX_HTTP_CORRAL_P2C:
+        return corral_balance_two_choices(b, &bv, random);
+
+    case NGX_HTTP_CORRAL_EWMA:
+        return corral_balance_cheapest(b, &bv, random);
+
+    default: /* NGX_HTTP_CORRAL_ROUND_ROBIN */
+
+        /* one cursor for all workers, so that a cycle is exact */
+
+        cursor = ngx_http_corral_table_cursor(view->ctx->terms.ref);
+
+        return corral_balance_round_robin(b, &bv, cursor, random);
     }
+}
 
-    return CORRAL_BALANCE_NONE;
+
+static ngx_http_corral_instance_t *
+ngx_http_corral_upstream_pick_instance(ngx_http_corral_pick_view_t *view,
+    uint32_t i)
+{
+    return &view->service->instances[view->tier->first + i];
 }
 
 
@@ -296,7 +410,7 @@ ngx_http_corral_upstream_pick_ok(void *data, uint32_t i)
     ngx_http_corral_instance_t  *instance;
 
     ctx = view->ctx;
-    instance = &view->service->instances[i];
+    instance = ngx_http_corral_upstream_pick_instance(view, i);
 
     for (n = 0; n < ctx->ntried; n++) {
         if (ctx->tried[n] == instance->key) {
@@ -311,9 +425,51 @@ ngx_http_corral_upstream_pick_ok(void *data, uint32_t i)
         return 0;
     }
 
+    if (view->ramp && !ngx_http_corral_upstream_pick_ramped(view, instance)) {
+        return 0;
+    }
+
     return view->service->limits.instance == 0
            || ngx_http_corral_table_load(instance->ref)
               < view->service->limits.instance;
+}
+
+
+/*
+ * A new instance takes its share of the draws: of a hash the same keys each
+ * time, and more of them as it gets older.  Methods that compare weigh it in
+ * their comparison instead.
+ */
+
+static ngx_uint_t
+ngx_http_corral_upstream_pick_ramped(ngx_http_corral_pick_view_t *view,
+    ngx_http_corral_instance_t *instance)
+{
+    uint32_t  part, rate;
+
+    part = ngx_http_corral_table_ramp(instance->ref,
+                                      view->service->slow_start);
+
+    if (part == CORRAL_HEALTH_WHOLE) {
+        return 1;
+    }
+
+    rate = view->service->slow_start_rate;
+
+    if (rate && ngx_http_corral_table_recent(instance->ref) >= rate) {
+        return 0;
+    }
+
+    switch (view->ctx->method) {
+
+    case NGX_HTTP_CORRAL_LEAST_CONN:
+    case NGX_HTTP_CORRAL_P2C:
+    case NGX_HTTP_CORRAL_EWMA:
+        return 1;
+
+    default:
+        return ((view->key ^ instance->key) * 0x9e3779b97f4a7c15) >> 48 < part;
+    }
 }
 
 
@@ -322,7 +478,23 @@ ngx_http_corral_upstream_pick_load(void *data, uint32_t i)
 {
     ngx_http_corral_pick_view_t *view = data;
 
-    return ngx_http_corral_table_load(view->service->instances[i].ref);
+    uint32_t                     part;
+    uint64_t                     load;
+    ngx_http_corral_instance_t  *instance;
+
+    instance = ngx_http_corral_upstream_pick_instance(view, i);
+    load = ngx_http_corral_table_load(instance->ref);
+
+    if (!view->ramp || view->ctx->method == NGX_HTTP_CORRAL_HASH) {
+        return load;
+    }
+
+    /* as (load + 1) / (weight * part) */
+
+    part = ngx_http_corral_table_ramp(instance->ref,
+                                      view->service->slow_start);
+
+    return ngx_min((load + 1) * CORRAL_HEALTH_WHOLE / part - 1, 0xfffffffe);
 }
 
 
@@ -342,7 +514,7 @@ ngx_http_corral_upstream_pick_cost(void *data, uint32_t i)
     double                       latency;
     ngx_http_corral_instance_t  *instance;
 
-    instance = &view->service->instances[i];
+    instance = ngx_http_corral_upstream_pick_instance(view, i);
 
     if (!ngx_http_corral_table_latency(instance->ref, &latency)) {
         (void) ngx_http_corral_table_latency(view->service->terms.ref,
@@ -351,7 +523,7 @@ ngx_http_corral_upstream_pick_cost(void *data, uint32_t i)
     }
 
     return (latency + 1.0)
-           * (ngx_http_corral_table_load(instance->ref) + 1.0);
+           * (ngx_http_corral_upstream_pick_load(view, i) + 1.0);
 }
 
 

@@ -101,6 +101,10 @@ ngx_http_corral_wait_handler(ngx_http_request_t *r)
         return NGX_DONE;
     }
 
+    if (ngx_http_corral_upstream_circuit(r, ctx)) {
+        return NGX_DONE;
+    }
+
     ctx->ntried = 0;                        /* it may have been redirected */
 
     if (ngx_http_corral_affinity_ask(r, ctx) == NGX_AGAIN) {

@@ -643,8 +643,9 @@ corrald_instances_registration(corrald_rest_t *r,
         {
             (void) corrald_check_error(&check, "", "\"%.64s\" is not a field "
                                        "of a registration: it has "
-                                       "instance_id, address, weight, ttl, "
-                                       "health, maintenance", name);
+                                       "instance_id, address, weight, "
+                                       "priority, ttl, health, maintenance",
+                                       name);
             continue;
         }
 

@@ -155,7 +155,7 @@ static const corrald_rest_route_t  corrald_rest_table[] = {
       WRITE, corrald_instances_patch,
       "Instance", "Instance",
       CHANGE,
-      "Change weight, maintenance or ttl." },
+      "Change weight, priority, maintenance or ttl." },
     { "DELETE", "/api/v1/instances/{instance}", "instances:write",
       WRITE, corrald_instances_delete,
       "", "Message",

@@ -102,6 +102,7 @@
     X(Registration, address, string, "unix:/path or host:port")               \
     X(Registration, instance_id, string, "chosen by the instance, or random") \
     X(Registration, weight, integer, "share of the traffic, default 100")     \
+    X(Registration, priority, integer, "0, the default, is used first")       \
     X(Registration, ttl, string, "unknown after it without a heartbeat")      \
     X(Registration, health, string, "healthy, degraded or unhealthy")         \
     X(Registration, maintenance, boolean, "paused")                           \

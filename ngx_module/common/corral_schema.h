@@ -101,6 +101,7 @@
 #define CORRAL_SERVICES_MAX       100000
 #define CORRAL_INSTANCES_MAX      100000
 #define CORRAL_ID_MAX             64      /* bytes of an id or a name */
+#define CORRAL_PRIORITY_MAX       100     /* the max of its row, for arrays */
 
 
 /*
@@ -220,6 +221,14 @@
       "session, header.NAME, query.NAME or cookie.NAME")                      \
     X(affinity_ttl, duration, user, CORRAL_G, 1000, 31536000000, "",          \
       "\"1h\"", "how long a session is remembered after its last request")    \
+    X(spill_threshold, integer, user, CORRAL_G, 0, 100, "", "70",             \
+      "percent of a priority's instances that must be ready for all of its "  \
+      "traffic; 0: any one")                                                  \
+    X(slow_start, duration, user, CORRAL_G, 0, 3600000, "", "\"0s\"",         \
+      "in which the weight of an instance that is new to a gateway rises "    \
+      "to its full value; 0: at once")                                        \
+    X(slow_start_rate, integer, user, CORRAL_G, 0, 1000000, "", "50",         \
+      "new connections a second that it takes meanwhile; 0: no limit")        \
     X(connect_timeout, duration, user, CORRAL_G|CORRAL_N, 1, 3600000, "",     \
       "null", "to connect to an instance; null: the directive")               \
     X(handshake_timeout, duration, user, CORRAL_G|CORRAL_N, 1, 3600000, "",   \
@@ -236,10 +245,36 @@
       "null", "bytes of one WebSocket message; 0: no limit; beyond: 1009")    \
     X(tries, integer, user, CORRAL_G|CORRAL_N, 1, 16, "", "null",             \
       "instances tried for one handshake or request")                         \
+    X(retry_budget, integer, user, CORRAL_G, 0, 100, "", "20",                \
+      "percent of a gateway's tries under way that may be retries; three "    \
+      "always may")                                                           \
+    X(circuit_failures, integer, user, CORRAL_G, 0, 1000000, "", "0",         \
+      "failures in a row of all instances together that open the circuit: "   \
+      "503; 0: never")                                                        \
+    X(circuit_timeout, duration, user, CORRAL_G, 100, 3600000, "", "\"10s\"", \
+      "how long it is open until one request tries")                          \
     X(max_fails, integer, user, CORRAL_G, 0, 1000, "", "3",                   \
       "failures in a row until a worker ejects an instance; 0: never")        \
     X(fail_timeout, duration, user, CORRAL_G, 100, 3600000, "", "\"10s\"",    \
       "how long an ejected instance rests until one trial request")           \
+    X(eject_max_time, duration, user, CORRAL_G, 100, 86400000, "",            \
+      "\"5m\"", "the longest rest: fail_timeout times the ejections so far")   \
+    X(eject_interval, duration, user, CORRAL_G, 100, 3600000, "", "\"10s\"",  \
+      "between looks at all instances; a good one forgives one ejection")     \
+    X(eject_min_requests, integer, user, CORRAL_G, 1, 1000000, "", "100",     \
+      "results of an instance in an interval, without which it is not "       \
+      "compared")                                                             \
+    X(eject_failure_percent, integer, user, CORRAL_G, 0, 100, "", "85",       \
+      "failures in an interval that eject an instance; 0: off")               \
+    X(eject_deviation, integer, user, CORRAL_G, 0, 1000, "", "190",           \
+      "percent of the standard deviation by which successes may be below "    \
+      "the mean of at least five instances; 0: off")                          \
+    X(max_ejected, integer, user, CORRAL_G, 0, 100, "", "50",                 \
+      "percent of the instances, at least one, that may be ejected for what " \
+      "they answer; who refuses connections is ejected all the same")         \
+    X(early_end, duration, user, CORRAL_G, 0, 86400000, "", "\"60s\"",        \
+      "a WebSocket that the agent ends before this without a Close is a "     \
+      "failure")                                                              \
     X(max_sessions, integer, user, CORRAL_G|CORRAL_M, 0, 1000000, "", "0",    \
       "WebSockets and requests one instance takes at a time; 0: no limit")    \
     X(max_connections, integer, user, CORRAL_G, 0, 1000000, "", "0",          \
@@ -374,6 +409,8 @@
       "unix:/path, 1.2.3.4:port or [::1]:port; names are resolved before")    \
     X(weight, integer, user, CORRAL_G, 0, 1000, "", "100",                    \
       "share of the traffic; 0: none new")                                    \
+    X(priority, integer, user, CORRAL_G, 0, 100, "", "0",                     \
+      "0 is used first; the next one for what those before cannot take")      \
     X(state, enumerate, node, CORRAL_G, 0, 0,                                 \
       "pending starting running paused draining stopping stopped failed",     \
       "\"pending\"", "see CORRAL_STATE_CHANGES")                              \

@@ -124,6 +124,11 @@ fuzz_service(const char *json, size_t len, fuzz_arena_t *arena)
     fuzz_between(s.connect_timeout, -1, 3600000);
     fuzz_between(s.idle_timeout, -1, 604800000);
     fuzz_between(s.max_message_size, -1, 4294967296);
+    fuzz_between(s.hash_balance_factor, 0, 1000);
+    fuzz_between(s.spill_threshold, 0, 100);
+    fuzz_between(s.slow_start, 0, 3600000);
+    fuzz_between(s.eject_interval, 100, 3600000);
+    fuzz_between(s.max_ejected, 0, 100);
     fuzz_between(s.max_fails, 0, 1000);
     fuzz_between(s.fail_timeout, 100, 3600000);
     fuzz_between(s.drain_timeout, 0, 86400000);
@@ -184,6 +189,7 @@ fuzz_instance(const char *json, size_t len, fuzz_arena_t *arena)
     fuzz_string(&i.address, 0, 200);
     fuzz_between(i.incarnation, 1, 4294967295);
     fuzz_between(i.weight, 0, 1000);
+    fuzz_between(i.priority, 0, 100);
     fuzz_between(i.state, 0, CORRAL_STATE_FAILED);
     fuzz_between(i.health, 0, CORRAL_HEALTH_UNKNOWN);
 

@@ -676,6 +676,54 @@ bounded_hash(void)
 }
 
 
+/* shares of tiers, in percent of all, rounded down */
+
+static const char *
+tiers(const char *given, uint32_t threshold)
+{
+    int          at;
+    char        *end;
+    uint32_t     n, i, last, ready[8], total[8], until[8];
+    static char  text[128];
+
+    memset(ready, 0, sizeof(ready));
+    memset(total, 0, sizeof(total));
+
+    for (n = 0; *given; n++, given = end + (*end == ' ')) {
+        ready[n] = (uint32_t) strtoul(given, &end, 10);
+        total[n] = (uint32_t) strtoul(end + 1, &end, 10);
+    }
+
+    corral_balance_tiers(n, ready, total, threshold, until);
+
+    for (i = 0, at = 0, last = 0; i < n; last = until[i++]) {
+        at += snprintf(text + at, sizeof(text) - at, "%s%u", i ? " " : "",
+                       (until[i] - last) * 100 / CORRAL_BALANCE_DRAW);
+    }
+
+    return text;
+}
+
+
+static void
+spilling(void)
+{
+    is_str(tiers("3/3 3/3", 70), "100 0", "the first tier takes all");
+    is_str(tiers("7/10 3/3", 70), "100 0", "also with the threshold ready");
+    is_str(tiers("5/10 3/3", 70), "71 28", "half of it: 5/7, the rest spills");
+    is_str(tiers("0/10 3/3", 70), "0 100", "none of it: the next one");
+    is_str(tiers("0/0 3/3 2/2", 70), "0 100 0", "an empty tier");
+    is_str(tiers("1/10 1/10 10/10", 70), "14 14 71", "over two tiers");
+    is_str(tiers("1/10 1/10", 70), "50 50", "nobody is left: in proportion");
+    is_str(tiers("2/10 1/10", 100), "66 33", "by what they have");
+    is_str(tiers("1/10 9/9", 0), "100 0", "threshold 0: one is enough");
+    is_str(tiers("0/10 9/9", 0), "0 100", "but not none");
+    is_str(tiers("9/10 9/9", 100), "89 10", "threshold 100: each one counts");
+    is_str(tiers("0/3 0/3", 70), "0 0", "nothing is ready");
+    is_str(tiers("1/1000000 1/1000000", 100), "50 50", "very few of many");
+}
+
+
 /* part of the instances down: who may be taken is, evenly, and cheaply */
 
 static void
@@ -837,6 +885,7 @@ main(void)
     two_choices();
     hash();
     bounded_hash();
+    spilling();
     unavailable(10, 5);
     unavailable(64, 2);
     unavailable(1000, 500);

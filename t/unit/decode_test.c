@@ -121,6 +121,7 @@ defaults(void)
     is_str(i.address.data, "", "address");
     is_int(i.incarnation, 1, "incarnation");
     is_int(i.weight, 100, "weight");
+    is_int(i.priority, 0, "priority");
     is_int(i.state, CORRAL_STATE_PENDING, "state");
     is_int(i.health, CORRAL_HEALTH_UNKNOWN, "health");
     arena_reset();
@@ -400,11 +401,17 @@ printing(void)
            "\"protocol\":\"http\",\"upstream_host\":\"\",\"balance\":"
            "\"default\",\"hash_key\":\"\",\"hash_balance_factor\":0,"
            "\"affinity\":\"none\",\"affinity_ttl\":\"1h\","
-           "\"connect_timeout\":null,"
+           "\"spill_threshold\":70,\"slow_start\":\"0s\","
+           "\"slow_start_rate\":50,\"connect_timeout\":null,"
            "\"handshake_timeout\":null,\"idle_timeout\":\"1m30s\","
            "\"ping_interval\":null,\"ping_timeout\":null,\"close_timeout\":null"
-           ",\"max_message_size\":null,\"tries\":2,\"max_fails\":3,"
-           "\"fail_timeout\":\"10s\",\"max_sessions\":0,"
+           ",\"max_message_size\":null,\"tries\":2,"
+           "\"retry_budget\":20,\"circuit_failures\":0,"
+           "\"circuit_timeout\":\"10s\",\"max_fails\":3,"
+           "\"fail_timeout\":\"10s\",\"eject_max_time\":\"5m\","
+           "\"eject_interval\":\"10s\",\"eject_min_requests\":100,"
+           "\"eject_failure_percent\":85,\"eject_deviation\":190,"
+           "\"max_ejected\":50,\"early_end\":\"1m\",\"max_sessions\":0,"
            "\"max_connections\":0,\"queue_size\":0,"
            "\"queue_timeout\":\"30s\",\"drain_timeout\":"
            "\"30s\",\"failover\":\"close\",\"hold_time\":\"10s\","
@@ -424,8 +431,9 @@ printing(void)
     n = corral_decode_print_instance(&i, text, sizeof(text));
     is_str(text, "{\"kind\":\"instance\",\"instance_id\":\"echo.x7\","
            "\"service_id\":\"s1\",\"incarnation\":1,\"node\":\"n1\","
-           "\"address\":\"[::1]:80\",\"weight\":100,\"state\":\"running\","
-           "\"health\":\"unknown\"}\n", "the line of an instance");
+           "\"address\":\"[::1]:80\",\"weight\":100,\"priority\":0,"
+           "\"state\":\"running\",\"health\":\"unknown\"}\n",
+           "the line of an instance");
 
     is_int((int64_t) corral_decode_print_instance(&i, NULL, 0), (int64_t) n,
            "its length without a buffer");

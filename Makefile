@@ -61,7 +61,8 @@ PROGRAMS := $(if $(CORRALD),$(B)/corrald) $(if $(CTL),$(B)/corral) \
 UNIT_BIN := $(patsubst t/unit/%.c,$(B)/unit/%,$(UNIT))
 FUZZ_BIN := $(patsubst t/fuzz/%.c,$(B)/unit/%,$(FUZZ))
 BENCH_BIN := $(patsubst t/bench/%.c,$(B)/bench/%,$(BENCH))
-BENCH_RIG := $(B)/bench/load $(B)/bench/turns.so $(B)/bench/bench-agent
+BENCH_RIG := $(B)/bench/load $(B)/bench/floor $(B)/bench/turns.so \
+             $(B)/bench/bench-agent
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -222,6 +223,10 @@ fuzz: ## each fuzzer for SECONDS=60, JOBS=2 at a time, with clang
 
 $(B)/bench/load: $(call o,$(wildcard t/bench/load*.c))
 	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $$(pkg-config --libs libssl libcrypto)
+
+$(B)/bench/floor: $(call o,t/bench/floor.c)
+	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^
 
 $(B)/bench/turns.so: t/bench/turns.c $(B)/flags
@@ -234,9 +239,10 @@ $(B)/bench/bench-agent: $(call o,$(wildcard deploy/agents/bench/bench*.c))
 
 bench-build: $(BENCH_BIN) $(BENCH_RIG)
 
-bench: build bench-build ## against nginx and HAProxy [ONLY=16k,idle ROUNDS=10]
+bench: build bench-build ## against other proxies [ONLY=16k,idle PEERS= QUICK=1]
 	@for f in $(BENCH_BIN); do echo "== $$f"; $$f || exit 1; done
 	@CORRAL_BUILD=$(ROOT)/$(B) t/bench/run $(if $(ONLY),--only $(ONLY)) \
+	    $(if $(PEERS),--peers $(PEERS)) $(if $(QUICK),--quick) \
 	    $(if $(ROUNDS),--rounds $(ROUNDS))
 
 
@@ -246,16 +252,20 @@ check: ## layout, layers, documents, shell scripts; needs no build
 docs: ## writes the tables of docs/schema.md
 	auto/schema --write
 
-check-nginx: ## builds against Debian's newer nginx (NGINX=trixie, sid)
+# What depends on nginx' own structures and events.
+
+NGINX_TESTS := t/walk_request.t t/relay_*.t t/upstream_*.t t/route_*.t \
+               t/conf_*.t t/sync_change.t t/sync_protocol.t
+
+check-nginx: ## builds and tests against trixie's and sid's nginx
 	@failed=; for suite in trixie sid; do \
 	    echo "== nginx of $$suite"; \
 	    $(MAKE) --no-print-directory NGINX=$$suite KIND=asan \
-	        $(if $(wildcard t/walk_request.t),TESTS=t/walk_request.t test,build) \
-	        || failed="$$failed $$suite"; \
+	        TESTS="$(NGINX_TESTS)" test || failed="$$failed $$suite"; \
 	done; \
 	test -z "$$failed" || { echo "check-nginx: failed with$$failed"; exit 1; }
 
 clean: ## removes build/
 	rm -rf build
 
--include $(wildcard $(B)/obj/*/*.d $(B)/obj/*/*/*.d)
+-include $(wildcard $(B)/obj/*/*.d $(B)/obj/*/*/*.d $(B)/obj/*/*/*/*.d)

@@ -148,6 +148,10 @@ typedef struct {
     int64_t         queue_size;
     int64_t         queue_timeout;
     int64_t         drain_timeout;
+    int64_t         sse_resume;
+    int64_t         sse_events;
+    int64_t         sse_keep;
+    int64_t         sse_run_on;
     int64_t         failover;           /* corral_failover_e */
     int64_t         hold_time;
     int64_t         hold_size;
@@ -217,6 +221,8 @@ size_t corral_decode_print_instance(const corral_instance_t *instance,
 size_t corral_decode_print_head(const char *epoch, uint64_t revision,
     uint64_t lines, uint32_t crc32, char *buf, size_t size);
 uint32_t corral_decode_crc32(uint32_t crc, const void *data, size_t len);
+uint32_t corral_decode_crc32_join(uint32_t first, uint32_t second,
+    size_t len);
 
 int corral_decode_image_open(corral_decode_image_t *image, const char *data,
     size_t len, char *err, size_t size);

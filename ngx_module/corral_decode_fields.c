@@ -144,7 +144,11 @@ static const corral_decode_member_t  corral_decode_service_members[] = {
     corral_decode_member(service, preamble_messages),
     corral_decode_member(service, preamble_names),
     corral_decode_member(service, replay_started),
-    corral_decode_member(service, reset)
+    corral_decode_member(service, reset),
+    corral_decode_member(service, sse_resume),
+    corral_decode_member(service, sse_events),
+    corral_decode_member(service, sse_keep),
+    corral_decode_member(service, sse_run_on)
 };
 
 

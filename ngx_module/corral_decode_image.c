@@ -293,3 +293,12 @@ corral_decode_crc32(uint32_t crc, const void *data, size_t len)
 {
     return (uint32_t) crc32_z(crc, data, len);
 }
+
+
+/* The CRC of two pieces, the second of len bytes, from theirs. */
+
+uint32_t
+corral_decode_crc32_join(uint32_t first, uint32_t second, size_t len)
+{
+    return (uint32_t) crc32_combine(first, second, (z_off_t) len);
+}

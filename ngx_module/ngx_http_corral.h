@@ -122,6 +122,17 @@ ngx_uint_t ngx_http_corral_only_own_cleanups(ngx_http_request_t *r);
 ngx_int_t ngx_http_corral_set_header(ngx_http_request_t *r, ngx_str_t *name,
     ngx_str_t *value);
 
+/*
+ * Is this the name of a header that nginx or we have parsed?  The name is in
+ * lower case; so is a copy of the header's own, with which a comparison takes a
+ * tenth of the time.
+ */
+#define ngx_http_corral_header_is(h, name, size)                              \
+    ((h)->key.len == (size)                                                   \
+     && ((h)->lowcase_key                                                     \
+         ? ngx_memcmp((h)->lowcase_key, (name), (size)) == 0                  \
+         : ngx_strncasecmp((h)->key.data, (u_char *) (name), (size)) == 0))
+
 /* Finds a header of the request by its name in lower case; NULL if none. */
 ngx_table_elt_t *ngx_http_corral_get_header(ngx_http_request_t *r,
     ngx_str_t *name);
@@ -153,6 +164,7 @@ ngx_int_t ngx_http_corral_parked(ngx_http_request_t *r);
 /* the steps, see ngx_http_corral_steps[] for their order */
 ngx_int_t ngx_http_corral_identity_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_corral_route_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_corral_sse_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_corral_wait_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_corral_websocket_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_corral_metrics_log_handler(ngx_http_request_t *r);

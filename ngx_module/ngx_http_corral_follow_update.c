@@ -435,7 +435,7 @@ ngx_http_corral_follow_update_put(void)
 
             /* NGX_DECLINED: refused and logged, the others count */
 
-            if (ngx_http_corral_registry_put(ctx->kind, &value->str, 0)
+            if (ngx_http_corral_registry_put(ctx->kind, &value->str, NULL, 0)
                 == NGX_ERROR)
             {
                 return NGX_ERROR;

@@ -25,6 +25,8 @@
 #define NGX_HTTP_CORRAL_HANDSHAKE_SESSION  32    /* bytes of a random one */
 
 
+static u_char *ngx_http_corral_handshake_line(u_char *p,
+    ngx_table_elt_t *header);
 static ngx_uint_t ngx_http_corral_handshake_own(ngx_table_elt_t *header,
     ngx_uint_t host);
 static u_char *ngx_http_corral_handshake_write(u_char *p, ngx_table_elt_t *e,
@@ -154,6 +156,20 @@ ngx_http_corral_handshake_request(ngx_http_corral_handshake_t *h)
 }
 
 
+static u_char *
+ngx_http_corral_handshake_line(u_char *p, ngx_table_elt_t *header)
+{
+    p = ngx_cpymem(p, header->key.data, header->key.len);
+    *p++ = ':';
+    *p++ = ' ';
+    p = ngx_cpymem(p, header->value.data, header->value.len);
+    *p++ = CR;
+    *p++ = LF;
+
+    return p;
+}
+
+
 /* headers of one hop, and Host if we write it ourselves */
 
 static ngx_uint_t
@@ -177,9 +193,7 @@ ngx_http_corral_handshake_own(ngx_table_elt_t *header, ngx_uint_t host)
 
     for (name = host ? names : names + 1; name->len; name++) {
 
-        if (header->key.len == name->len
-            && ngx_strncasecmp(header->key.data, name->data, name->len) == 0)
-        {
+        if (ngx_http_corral_header_is(header, name->data, name->len)) {
             return 1;
         }
     }
@@ -204,7 +218,7 @@ ngx_http_corral_handshake_write(u_char *p, ngx_table_elt_t *e,
     if (failover == CORRAL_FAILOVER_CLOSE
         || !ngx_http_corral_handshake_is(e, "sec-websocket-extensions"))
     {
-        return ngx_sprintf(p, "%V: %V" CRLF, &e->key, &e->value);
+        return ngx_http_corral_handshake_line(p, e);
     }
 
     if (failover == CORRAL_FAILOVER_REPLAY) {
@@ -696,7 +710,7 @@ ngx_http_corral_handshake_reply(ngx_http_corral_handshake_t *h,
         for (i = 0; i < part->nelts; i++) {
 
             if (e[i].hash) {
-                p = ngx_sprintf(p, "%V: %V" CRLF, &e[i].key, &e[i].value);
+                p = ngx_http_corral_handshake_line(p, &e[i]);
             }
         }
     }
@@ -759,9 +773,7 @@ ngx_http_corral_handshake_find(ngx_list_t *headers, char *name,
 
         for (i = 0; i < part->nelts; i++) {
 
-            if (e[i].key.len != len
-                || ngx_strncasecmp(e[i].key.data, (u_char *) name, len) != 0)
-            {
+            if (!ngx_http_corral_header_is(&e[i], name, len)) {
                 continue;
             }
 
@@ -795,9 +807,7 @@ ngx_http_corral_handshake_token(ngx_list_t *headers, char *name, char *token)
 
         for (i = 0; i < part->nelts; i++) {
 
-            if (e[i].key.len != len
-                || ngx_strncasecmp(e[i].key.data, (u_char *) name, len) != 0)
-            {
+            if (!ngx_http_corral_header_is(&e[i], name, len)) {
                 continue;
             }
 

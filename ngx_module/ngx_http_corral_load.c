@@ -454,7 +454,8 @@ ngx_http_corral_load_put(void)
     rc = ngx_http_corral_registry_put((kind == CORRAL_SERVICE)
                                       ? NGX_HTTP_CORRAL_SERVICE
                                       : NGX_HTTP_CORRAL_INSTANCE,
-                                      &line, (ngx_uint_t) load->image.number);
+                                      &line, &load->name,
+                                      (ngx_uint_t) load->image.number);
 
     if (rc == NGX_DECLINED) {
         load->refused++;

@@ -167,6 +167,18 @@ static ngx_http_corral_metrics_total_t  ngx_http_corral_metrics_totals[] = {
       ngx_http_corral_metrics_offset(rejected),
       "Requests refused for want of an instance" },
 
+    { NULL, "corral_service_streams_total",
+      offsetof(ngx_http_corral_totals_t, streams),
+      "Event streams that can be resumed." },
+
+    { NULL, "corral_service_resumes_total",
+      offsetof(ngx_http_corral_totals_t, resumes),
+      "Clients that came back to an event stream." },
+
+    { NULL, "corral_service_gaps_total",
+      offsetof(ngx_http_corral_totals_t, gaps),
+      "Times such a client missed events." },
+
     { NULL, "corral_service_affinity_hits_total",
       ngx_http_corral_metrics_offset(affinity_hits),
       "Requests that went to the instance of their session" },

@@ -339,7 +339,7 @@ ngx_http_corral_record_pack_vars(ngx_http_corral_packer_t *pk,
 
         /* those of Corral are made anew from the context */
 
-        if (v[i].name.len > 7
+        if (v[i].name.len > 7 && v[i].name.data[0] == 'c'
             && ngx_strncmp(v[i].name.data, "corral_", 7) == 0)
         {
             continue;
@@ -393,7 +393,7 @@ ngx_http_corral_record_wanted(ngx_str_t *name)
 
     for (s = prefixes; s->len; s++) {
 
-        if (name->len >= s->len
+        if (name->len >= s->len && name->data[0] == s->data[0]
             && ngx_strncmp(name->data, s->data, s->len) == 0)
         {
             return 1;

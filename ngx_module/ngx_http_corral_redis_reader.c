@@ -4,8 +4,8 @@
  * of our own and with bounds.  Knows no connection.
  *
  * What comes from the other side is not trusted: an answer has at most so many
- * bytes and elements, and a line an end.  hiredis 0.14 itself bounds none of
- * them.
+ * bytes, elements and arrays in each other, and a line an end.  hiredis itself
+ * bounds none of them, but for the arrays before 1.0.
  *
  * Lifetimes: an answer lies in a pool of its own, made with its outermost
  * object.  The pool is the reader's until the answer is complete, then the
@@ -15,11 +15,33 @@
 
 #include "ngx_http_corral_redis_reader.h"
 
+#include <hiredis/hiredis.h>
+
+
+/* hiredis 1.0 counts elements otherwise and has its tasks one by one */
+
+#if (HIREDIS_MAJOR >= 1)
+
+typedef size_t  ngx_http_corral_redis_reader_n_t;
+
+#define ngx_http_corral_redis_reader_task(reader)                             \
+    (reader)->task[(reader)->ridx]
+
+#else
+
+typedef int  ngx_http_corral_redis_reader_n_t;
+
+#define ngx_http_corral_redis_reader_task(reader)                             \
+    (&(reader)->rstack[(reader)->ridx])
+
+#endif
+
 
 #define NGX_HTTP_CORRAL_REDIS_READER_BUFFER    (64 * 1024)  /* when empty */
 #define NGX_HTTP_CORRAL_REDIS_READER_BYTES     (64 * 1024 * 1024)
 #define NGX_HTTP_CORRAL_REDIS_READER_ELEMENTS  (1024 * 1024)
 #define NGX_HTTP_CORRAL_REDIS_READER_LINE      (64 * 1024)
+#define NGX_HTTP_CORRAL_REDIS_READER_DEPTH     7
 
 
 static ngx_uint_t ngx_http_corral_redis_reader_endless(redisReader *reader);
@@ -28,19 +50,30 @@ static ngx_http_corral_redis_reply_t *ngx_http_corral_redis_reader_object(
 static void *ngx_http_corral_redis_reader_string(const redisReadTask *task,
     char *data, size_t len);
 static void *ngx_http_corral_redis_reader_array(const redisReadTask *task,
-    int n);
+    ngx_http_corral_redis_reader_n_t n);
 static void *ngx_http_corral_redis_reader_integer(const redisReadTask *task,
     long long value);
 static void *ngx_http_corral_redis_reader_nil(const redisReadTask *task);
 static void ngx_http_corral_redis_reader_drop(void *object);
 
+#if (HIREDIS_MAJOR >= 1)
+static void *ngx_http_corral_redis_reader_double(const redisReadTask *task,
+    double value, char *data, size_t len);
+static void *ngx_http_corral_redis_reader_bool(const redisReadTask *task,
+    int value);
+#endif
+
 
 static redisReplyObjectFunctions  ngx_http_corral_redis_reader_objects = {
-    ngx_http_corral_redis_reader_string,
-    ngx_http_corral_redis_reader_array,
-    ngx_http_corral_redis_reader_integer,
-    ngx_http_corral_redis_reader_nil,
-    ngx_http_corral_redis_reader_drop
+    .createString = ngx_http_corral_redis_reader_string,
+    .createArray = ngx_http_corral_redis_reader_array,
+    .createInteger = ngx_http_corral_redis_reader_integer,
+    .createNil = ngx_http_corral_redis_reader_nil,
+    .freeObject = ngx_http_corral_redis_reader_drop,
+#if (HIREDIS_MAJOR >= 1)
+    .createDouble = ngx_http_corral_redis_reader_double,
+    .createBool = ngx_http_corral_redis_reader_bool,
+#endif
 };
 
 
@@ -96,9 +129,9 @@ ngx_http_corral_redis_reader_next(ngx_http_corral_redis_reader_t *r,
     void  *object;
 
     if (redisReaderGetReply(r->reader, &object) != REDIS_OK) {
-        *err = (r->reader->err == REDIS_ERR_PROTOCOL)
-               ? r->reader->errstr
-               : "an answer of too many elements, or no memory for it";
+        *err = r->why ? r->why
+               : (r->reader->err == REDIS_ERR_PROTOCOL)
+                 ? r->reader->errstr : "no memory for an answer";
         return NGX_ERROR;
     }
 
@@ -142,7 +175,7 @@ ngx_http_corral_redis_reader_endless(redisReader *reader)
         return 0;
     }
 
-    if (reader->rstack[reader->ridx].type == REDIS_REPLY_STRING) {
+    if (ngx_http_corral_redis_reader_task(reader)->type == REDIS_REPLY_STRING) {
         return len > 64 && memchr(reader->buf + reader->pos, CR, 64) == NULL;
     }
 
@@ -197,14 +230,28 @@ ngx_http_corral_redis_reader_string(const redisReadTask *task, char *data,
     size_t len)
 {
     u_char                         *p;
+    ngx_http_corral_redis_type_e    type;
     ngx_http_corral_redis_reply_t  *reply;
 
-    reply = ngx_http_corral_redis_reader_object(task,
-                     task->type == REDIS_REPLY_STRING
-                     ? NGX_HTTP_CORRAL_REDIS_STRING
-                     : task->type == REDIS_REPLY_STATUS
-                       ? NGX_HTTP_CORRAL_REDIS_STATUS
-                       : NGX_HTTP_CORRAL_REDIS_ERROR);
+    switch (task->type) {
+
+    case REDIS_REPLY_STRING:
+        type = NGX_HTTP_CORRAL_REDIS_STRING;
+        break;
+
+    case REDIS_REPLY_STATUS:
+        type = NGX_HTTP_CORRAL_REDIS_STATUS;
+        break;
+
+    case REDIS_REPLY_ERROR:
+        type = NGX_HTTP_CORRAL_REDIS_ERROR;
+        break;
+
+    default:    /* of RESP3, which nobody has asked for */
+        return NULL;
+    }
+
+    reply = ngx_http_corral_redis_reader_object(task, type);
     if (reply == NULL) {
         return NULL;
     }
@@ -225,18 +272,35 @@ ngx_http_corral_redis_reader_string(const redisReadTask *task, char *data,
 
 
 static void *
-ngx_http_corral_redis_reader_array(const redisReadTask *task, int n)
+ngx_http_corral_redis_reader_array(const redisReadTask *task,
+    ngx_http_corral_redis_reader_n_t n)
 {
+    ngx_uint_t                       depth;
+    const redisReadTask             *parent;
     ngx_http_corral_redis_reader_t  *r;
     ngx_http_corral_redis_reply_t   *reply;
 
     r = task->privdata;
+    depth = 0;
+
+    for (parent = task->parent; parent; parent = parent->parent) {
+        depth++;
+    }
 
     /* NULL is what stops the reader; hiredis calls it "Out of memory" */
 
-    if (n < 0
-        || r->elements + (size_t) n > NGX_HTTP_CORRAL_REDIS_READER_ELEMENTS)
-    {
+    if (task->type != REDIS_REPLY_ARRAY) {
+        r->why = "an answer of RESP3, which was not asked for";
+        return NULL;
+    }
+
+    if (depth > NGX_HTTP_CORRAL_REDIS_READER_DEPTH) {
+        r->why = "arrays nested too deep";
+        return NULL;
+    }
+
+    if ((size_t) n > NGX_HTTP_CORRAL_REDIS_READER_ELEMENTS - r->elements) {
+        r->why = "an answer of too many elements";
         return NULL;
     }
 
@@ -295,3 +359,24 @@ ngx_http_corral_redis_reader_drop(void *object)
 {
     (void) object;
 }
+
+
+#if (HIREDIS_MAJOR >= 1)
+
+/* RESP3 is not asked for: NULL stops the reader */
+
+static void *
+ngx_http_corral_redis_reader_double(const redisReadTask *task, double value,
+    char *data, size_t len)
+{
+    return NULL;
+}
+
+
+static void *
+ngx_http_corral_redis_reader_bool(const redisReadTask *task, int value)
+{
+    return NULL;
+}
+
+#endif

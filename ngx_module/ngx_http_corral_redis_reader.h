@@ -21,6 +21,7 @@ typedef struct {
     ngx_pool_t     *pool;                   /* of the answer being read */
     size_t          bytes;                  /* since the last answer */
     size_t          elements;               /* of this one so far */
+    const char     *why;                    /* it was refused, or NULL */
 } ngx_http_corral_redis_reader_t;
 
 

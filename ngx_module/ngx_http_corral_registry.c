@@ -304,9 +304,11 @@ ngx_http_corral_registry_unsee(void)
 
 ngx_int_t
 ngx_http_corral_registry_put(ngx_http_corral_kind_e kind, ngx_str_t *json,
-    ngx_uint_t line)
+    ngx_str_t *from, ngx_uint_t line)
 {
     ngx_int_t  rc;
+
+    ngx_http_corral_reg.from = from;
 
     rc = (kind == NGX_HTTP_CORRAL_SERVICE)
          ? ngx_http_corral_registry_put_service(json, line)
@@ -538,9 +540,10 @@ ngx_http_corral_registry_refuse(ngx_uint_t line, char *err)
 {
     ngx_http_corral_reg.info.refused++;
 
-    if (line) {
+    if (ngx_http_corral_reg.from) {
         ngx_log_error(NGX_LOG_ERR, ngx_http_corral_reg.log, 0,
-                      "corral registry: line %ui refused: %s", line, err);
+                      "corral: %V, line %ui was refused: %s",
+                      ngx_http_corral_reg.from, line, err);
 
     } else {
         ngx_log_error(NGX_LOG_ERR, ngx_http_corral_reg.log, 0,

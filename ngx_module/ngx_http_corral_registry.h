@@ -116,6 +116,16 @@ typedef struct {
 } ngx_http_corral_tier_t;
 
 
+/* Resumable server-sent events of a service; times in milliseconds. */
+
+typedef struct {
+    ngx_uint_t                 resume;      /* 0: off */
+    ngx_uint_t                 events;
+    ngx_msec_t                 keep;
+    ngx_msec_t                 run_on;
+} ngx_http_corral_sse_terms_t;
+
+
 /*
  * A service of one generation, immutable.  Nobody keeps a pointer beyond the
  * current event: what a request needs later is copied, so that long
@@ -142,6 +152,7 @@ typedef struct {
     uint32_t                     slow_start_rate;    /* per second, 0: any */
     ngx_http_corral_terms_t      terms;
     ngx_http_corral_eject_t      eject;
+    ngx_http_corral_sse_terms_t  sse;
 
     ngx_http_corral_instance_t  *instances; /* eligible, of the best health,
                                                by priority */
@@ -248,13 +259,14 @@ void ngx_http_corral_registry_walk_instances(
  * abort drops what was not committed.
  *
  * put decodes the document; a refused one is logged, counted and leaves the
- * one before in force (NGX_DECLINED).  line is for the log, 0 if none.
+ * one before in force (NGX_DECLINED).  from is for the log, the name of what it
+ * is a line of, or NULL.
  * commit works for at most budget milliseconds.  It returns NGX_AGAIN, NGX_OK
  * or NGX_ERROR (no memory: nothing was swapped).
  */
 ngx_int_t ngx_http_corral_registry_begin(ngx_uint_t full, ngx_log_t *log);
 ngx_int_t ngx_http_corral_registry_put(ngx_http_corral_kind_e kind,
-    ngx_str_t *json, ngx_uint_t line);
+    ngx_str_t *json, ngx_str_t *from, ngx_uint_t line);
 void ngx_http_corral_registry_del(ngx_http_corral_kind_e kind, ngx_str_t *id);
 ngx_int_t ngx_http_corral_registry_commit(ngx_str_t *epoch, uint64_t revision,
     ngx_msec_t budget);
@@ -263,12 +275,13 @@ void ngx_http_corral_registry_abort(void);
 /*
  * The registry as an image (docs/schema.md): begin, then next until NGX_OK,
  * each call working for at most budget ms and appending to a growing buffer.
- * The result is malloc'ed by ngx_alloc; the caller frees it.  NGX_DECLINED if
- * the registry changed meanwhile: begin anew.
+ * The result is malloc'ed by ngx_alloc; the caller frees it; crc32 is of all of
+ * it, made line by line.  NGX_DECLINED if the registry changed meanwhile: begin
+ * anew.
  */
 void ngx_http_corral_registry_print_begin(void);
 ngx_int_t ngx_http_corral_registry_print_next(ngx_msec_t budget,
-    ngx_str_t *image);
+    ngx_str_t *image, uint32_t *crc32);
 
 
 #endif /* _NGX_HTTP_CORRAL_REGISTRY_H_INCLUDED_ */

@@ -125,6 +125,11 @@ ngx_http_corral_registry_build(ngx_http_corral_sentry_t *s)
     o->hash_factor = doc->hash_balance_factor
                      ? ngx_max(doc->hash_balance_factor, 100) : 0;
 
+    o->sse.resume = doc->sse_resume;
+    o->sse.events = doc->sse_events;
+    o->sse.keep = doc->sse_keep;
+    o->sse.run_on = doc->sse_run_on;
+
     ngx_http_corral_registry_build_terms(&o->terms, doc);
     ngx_http_corral_registry_build_eject(&o->eject, doc);
 

@@ -100,6 +100,7 @@ typedef struct {
     ngx_queue_t                  changed;
     ngx_pool_t                  *tmp;
     ngx_log_t                   *log;
+    ngx_str_t                   *from;      /* of put; or NULL */
 
     /* the image being printed */
 
@@ -107,6 +108,7 @@ typedef struct {
     size_t                       image_len;
     size_t                       image_size;
     uint64_t                     image_lines;
+    uint32_t                     image_crc32;   /* of the lines so far */
     ngx_uint_t                   image_swaps;
     ngx_uint_t                   image_kind;
     ngx_queue_t                 *image_next;

@@ -29,6 +29,7 @@ ngx_http_corral_registry_print_begin(void)
     reg->image_len = CORRAL_DECODE_HEAD_MAX;
     reg->image_size = 0;
     reg->image_lines = 0;
+    reg->image_crc32 = 0;
     reg->image_swaps = reg->swaps;
     reg->image_kind = NGX_HTTP_CORRAL_SERVICE;
     reg->image_next = ngx_queue_head(&reg->all_services);
@@ -36,11 +37,11 @@ ngx_http_corral_registry_print_begin(void)
 
 
 ngx_int_t
-ngx_http_corral_registry_print_next(ngx_msec_t budget, ngx_str_t *image)
+ngx_http_corral_registry_print_next(ngx_msec_t budget, ngx_str_t *image,
+    uint32_t *crc32)
 {
     size_t                       head, body;
     uint64_t                     start;
-    uint32_t                     crc32;
     ngx_queue_t                 *q;
     ngx_http_corral_registry_t  *reg;
 
@@ -86,12 +87,14 @@ ngx_http_corral_registry_print_next(ngx_msec_t budget, ngx_str_t *image)
 
     body = reg->image_len - CORRAL_DECODE_HEAD_MAX;
 
-    crc32 = corral_decode_crc32(0, reg->image + CORRAL_DECODE_HEAD_MAX, body);
-
     head = corral_decode_print_head((char *) reg->info.epoch,
                                     reg->info.revision, reg->image_lines,
-                                    crc32, (char *) reg->image,
+                                    reg->image_crc32, (char *) reg->image,
                                     CORRAL_DECODE_HEAD_MAX);
+
+    *crc32 = corral_decode_crc32_join(
+                                corral_decode_crc32(0, reg->image, head),
+                                reg->image_crc32, body);
 
     ngx_memmove(reg->image + head, reg->image + CORRAL_DECODE_HEAD_MAX, body);
 
@@ -141,6 +144,7 @@ ngx_http_corral_registry_print_entry(ngx_queue_t *q)
         }
 
         if (n < size) {
+            reg->image_crc32 = corral_decode_crc32(reg->image_crc32, p, n);
             reg->image_len += n;
             reg->image_lines++;
 

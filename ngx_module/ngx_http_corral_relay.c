@@ -46,9 +46,9 @@
 static ngx_inline void ngx_http_corral_relay_event(ngx_http_corral_pair_t *p,
     ngx_event_t *ev);
 static ngx_uint_t ngx_http_corral_relay_early(ngx_http_corral_pair_t *p,
-    ngx_uint_t i);
+    ngx_http_corral_side_t *a);
 static ngx_inline void ngx_http_corral_relay_take(ngx_http_corral_pair_t *p,
-    ngx_uint_t i, u_char *pos, size_t n);
+    ngx_http_corral_side_t *a, u_char *pos, size_t n);
 static void ngx_http_corral_relay_scan(ngx_http_corral_pair_t *p,
     ngx_uint_t i, u_char *pos, size_t n);
 static int ngx_http_corral_relay_take_apart(ngx_http_corral_pair_t *p,
@@ -57,9 +57,14 @@ static int ngx_http_corral_relay_take_apart(ngx_http_corral_pair_t *p,
 static u_char *ngx_http_corral_relay_control(ngx_http_corral_pair_t *p,
     ngx_uint_t i, u_char *start, u_char *pos, corral_frame_result_t *res);
 static ngx_inline void ngx_http_corral_relay_count_in(ngx_http_corral_pair_t *p,
-    ngx_uint_t i, size_t bytes, size_t messages, ngx_uint_t data);
+    ngx_http_corral_side_t *a, size_t bytes, size_t messages,
+    ngx_uint_t data);
 static ngx_inline void ngx_http_corral_relay_pass(ngx_http_corral_pair_t *p,
-    ngx_uint_t i, u_char *pos, size_t n);
+    ngx_http_corral_side_t *a, u_char *pos, size_t n);
+static ngx_inline void ngx_http_corral_relay_send(ngx_http_corral_pair_t *p,
+    ngx_http_corral_side_t *s, u_char *pos, size_t n);
+static void ngx_http_corral_relay_send_rest(ngx_http_corral_pair_t *p,
+    ngx_http_corral_side_t *s, u_char *pos, size_t n, ssize_t sent);
 
 
 u_char           ngx_http_corral_relay_nonce[8];
@@ -133,13 +138,17 @@ ngx_http_corral_relay_kept_handler(ngx_event_t *ev)
 static ngx_inline void
 ngx_http_corral_relay_event(ngx_http_corral_pair_t *p, ngx_event_t *ev)
 {
-    ngx_uint_t         i;
-    ngx_connection_t  *c;
+    ngx_connection_t        *c;
+    ngx_http_corral_side_t  *s;
 
     static ngx_str_t  stops = ngx_string("gateway stops");
 
     c = ev->data;
-    i = c == p->sides[NGX_HTTP_CORRAL_AGENT].connection;
+    s = &p->sides[NGX_HTTP_CORRAL_CLIENT];
+
+    if (s->connection != c) {
+        s = &p->sides[NGX_HTTP_CORRAL_AGENT];
+    }
 
     if (c->close) {
 
@@ -152,13 +161,13 @@ ngx_http_corral_relay_event(ngx_http_corral_pair_t *p, ngx_event_t *ev)
         ngx_http_corral_relay_shut(p, 1012, 1001, &stops);
 
     } else if (!ev->write) {
-        ngx_http_corral_relay_pump(p, i);
+        ngx_http_corral_relay_pump(p, s);
 
-    } else if (p->sides[i].tail) {
-        ngx_http_corral_relay_flush(p, i);
+    } else if (s->tail) {
+        ngx_http_corral_relay_flush(p, s);
 
-        if (p->sides[i].tail == NULL) {
-            ngx_http_corral_relay_pump(p, !i);
+        if (s->tail == NULL) {
+            ngx_http_corral_relay_pump(p, ngx_http_corral_relay_other(p, s));
         }
     }
 
@@ -168,23 +177,27 @@ ngx_http_corral_relay_event(ngx_http_corral_pair_t *p, ngx_event_t *ev)
 }
 
 
-/* from side i to the other one, as much as that one takes */
+/*
+ * From side a to the other one, as much as that one takes.  What runs for each
+ * message knows a side by its address: an index would have to be multiplied
+ * again after each call.
+ */
 
 void
-ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p, ngx_uint_t i)
+ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p,
+    ngx_http_corral_side_t *a)
 {
     u_char                  *buf;
     size_t                   held;
     ssize_t                  n;
     ngx_uint_t               turn;
     ngx_event_t             *rev;
-    ngx_http_corral_side_t  *a, *b;
+    ngx_http_corral_side_t  *b;
 
-    a = &p->sides[i];
-    b = &p->sides[!i];
+    b = ngx_http_corral_relay_other(p, a);
     rev = a->connection->read;
 
-    if (a->early && !ngx_http_corral_relay_early(p, i)) {
+    if (a->early && !ngx_http_corral_relay_early(p, a)) {
         return;
     }
 
@@ -208,7 +221,8 @@ ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p, ngx_uint_t i)
         }
 
         if (n <= 0) {
-            ngx_http_corral_relay_ended(p, i, n == NGX_ERROR);
+            ngx_http_corral_relay_ended(p, ngx_http_corral_relay_index(p, a),
+                                        n == NGX_ERROR);
             return;
         }
 
@@ -224,7 +238,7 @@ ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p, ngx_uint_t i)
             a->rest = NULL;
         }
 
-        ngx_http_corral_relay_take(p, i, buf, held + n);
+        ngx_http_corral_relay_take(p, a, buf, held + n);
     }
 }
 
@@ -235,14 +249,12 @@ ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p, ngx_uint_t i)
  */
 
 static ngx_uint_t
-ngx_http_corral_relay_early(ngx_http_corral_pair_t *p, ngx_uint_t i)
+ngx_http_corral_relay_early(ngx_http_corral_pair_t *p,
+    ngx_http_corral_side_t *a)
 {
-    ngx_http_corral_side_t   *a;
     ngx_http_corral_bytes_t  *b;
 
-    a = &p->sides[i];
-
-    if (a->paused || p->sides[!i].tail) {
+    if (a->paused || ngx_http_corral_relay_other(p, a)->tail) {
         return 0;
     }
 
@@ -255,7 +267,7 @@ ngx_http_corral_relay_early(ngx_http_corral_pair_t *p, ngx_uint_t i)
         return 1;
     }
 
-    ngx_http_corral_relay_take(p, i, b->data, b->last);
+    ngx_http_corral_relay_take(p, a, b->data, b->last);
 
     ngx_free(b);
 
@@ -263,20 +275,18 @@ ngx_http_corral_relay_early(ngx_http_corral_pair_t *p, ngx_uint_t i)
 }
 
 
-/* n bytes of side i: mostly one message, or else the scanner has a look */
+/* n bytes of side a: mostly one message, or else the scanner has a look */
 
 static ngx_inline void
-ngx_http_corral_relay_take(ngx_http_corral_pair_t *p, ngx_uint_t i,
-    u_char *pos, size_t n)
+ngx_http_corral_relay_take(ngx_http_corral_pair_t *p,
+    ngx_http_corral_side_t *a, u_char *pos, size_t n)
 {
-    ngx_http_corral_side_t  *a;
-
-    a = &p->sides[i];
-
     if (a->deaf | a->whole) {
 
         if (!a->deaf) {
-            ngx_http_corral_relay_hold_take(p, i, pos, n);
+            ngx_http_corral_relay_hold_take(p,
+                                            ngx_http_corral_relay_index(p, a),
+                                            pos, n);
         }
 
         return;
@@ -285,12 +295,12 @@ ngx_http_corral_relay_take(ngx_http_corral_pair_t *p, ngx_uint_t i,
     if (corral_frame_whole(&a->frame, pos, n,
                            p->shared->terms.max_message_size))
     {
-        ngx_http_corral_relay_pass(p, i, pos, n);
-        ngx_http_corral_relay_count_in(p, i, n, 1, 1);
+        ngx_http_corral_relay_pass(p, a, pos, n);
+        ngx_http_corral_relay_count_in(p, a, n, 1, 1);
         return;
     }
 
-    ngx_http_corral_relay_scan(p, i, pos, n);
+    ngx_http_corral_relay_scan(p, ngx_http_corral_relay_index(p, a), pos, n);
 }
 
 
@@ -316,8 +326,8 @@ ngx_http_corral_relay_scan(ngx_http_corral_pair_t *p, ngx_uint_t i,
 
         good = res.good;
 
-        ngx_http_corral_relay_pass(p, i, pos, good);
-        ngx_http_corral_relay_count_in(p, i, good, res.messages, good != 0);
+        ngx_http_corral_relay_pass(p, a, pos, good);
+        ngx_http_corral_relay_count_in(p, a, good, res.messages, good != 0);
 
     } else {
         rc = ngx_http_corral_relay_take_apart(p, i, pos, n, rc, &res, &good);
@@ -385,7 +395,7 @@ ngx_http_corral_relay_take_apart(ngx_http_corral_pair_t *p, ngx_uint_t i,
 
         if ((b->owe_close || b->owe_ping) && corral_frame_boundary(&a->frame))
         {
-            ngx_http_corral_relay_pass(p, i, start, pos - start);
+            ngx_http_corral_relay_pass(p, a, start, pos - start);
             start = pos;
             ngx_http_corral_relay_pay(p, !i);
         }
@@ -394,8 +404,8 @@ ngx_http_corral_relay_take_apart(ngx_http_corral_pair_t *p, ngx_uint_t i,
                                p->shared->terms.max_message_size, res);
     }
 
-    ngx_http_corral_relay_pass(p, i, start, pos - start);
-    ngx_http_corral_relay_count_in(p, i, pos - head - out, messages,
+    ngx_http_corral_relay_pass(p, a, start, pos - start);
+    ngx_http_corral_relay_count_in(p, a, pos - head - out, messages,
                                    data != 0);
     *good = pos - head;
 
@@ -456,18 +466,18 @@ ngx_http_corral_relay_see(ngx_http_corral_pair_t *p, ngx_uint_t i,
 
 
 static ngx_inline void
-ngx_http_corral_relay_count_in(ngx_http_corral_pair_t *p, ngx_uint_t i,
-    size_t bytes, size_t messages, ngx_uint_t data)
+ngx_http_corral_relay_count_in(ngx_http_corral_pair_t *p,
+    ngx_http_corral_side_t *a, size_t bytes, size_t messages, ngx_uint_t data)
 {
     ngx_http_corral_totals_t  *instance, *service;
 
-    p->sides[i].bytes += bytes;
-    p->sides[i].messages += messages;
+    a->bytes += bytes;
+    a->messages += messages;
 
     instance = ngx_http_corral_table_local(p->hold.ref);
     service = ngx_http_corral_table_local(p->shared->terms.ref);
 
-    if (i == NGX_HTTP_CORRAL_CLIENT) {
+    if (a == &p->sides[NGX_HTTP_CORRAL_CLIENT]) {
         instance->messages_in += messages;
         instance->bytes_in += bytes;
         service->messages_in += messages;
@@ -496,27 +506,27 @@ void
 ngx_http_corral_relay_passed(ngx_http_corral_pair_t *p, ngx_uint_t i,
     size_t bytes, size_t messages, ngx_uint_t data)
 {
-    ngx_http_corral_relay_count_in(p, i, bytes, messages, data);
+    ngx_http_corral_relay_count_in(p, &p->sides[i], bytes, messages, data);
 }
 
 
-/* bytes of side i for the other one, unless its stream has ended */
+/* bytes of side a for the other one, unless its stream has ended */
 
 static ngx_inline void
-ngx_http_corral_relay_pass(ngx_http_corral_pair_t *p, ngx_uint_t i,
-    u_char *pos, size_t n)
+ngx_http_corral_relay_pass(ngx_http_corral_pair_t *p,
+    ngx_http_corral_side_t *a, u_char *pos, size_t n)
 {
     ngx_http_corral_side_t  *b;
 
-    b = &p->sides[!i];
+    b = ngx_http_corral_relay_other(p, a);
 
     if (n == 0 || !ngx_http_corral_relay_open(b)) {
         return;
     }
 
-    ngx_http_corral_relay_put(p, !i, pos, n);
+    ngx_http_corral_relay_send(p, b, pos, n);
 
-    if (p->sides[i].said) {
+    if (a->said) {
         b->told = 1;
         b->owe_close = 0;
         b->owe_ping = 0;
@@ -530,11 +540,34 @@ void
 ngx_http_corral_relay_put(ngx_http_corral_pair_t *p, ngx_uint_t i, u_char *pos,
     size_t n)
 {
-    ssize_t                  m;
-    ngx_connection_t        *c;
-    ngx_http_corral_side_t  *s;
+    ngx_http_corral_relay_send(p, &p->sides[i], pos, n);
+}
 
-    s = &p->sides[i];
+
+static ngx_inline void
+ngx_http_corral_relay_send(ngx_http_corral_pair_t *p,
+    ngx_http_corral_side_t *s, u_char *pos, size_t n)
+{
+    ssize_t            sent;
+    ngx_connection_t  *c;
+
+    c = s->connection;
+    sent = s->tail ? NGX_AGAIN : c->send(c, pos, n);
+
+    if (sent != (ssize_t) n) {
+        ngx_http_corral_relay_send_rest(p, s, pos, n, sent);
+    }
+}
+
+
+/* sent is what send() said of the n bytes */
+
+static void
+ngx_http_corral_relay_send_rest(ngx_http_corral_pair_t *p,
+    ngx_http_corral_side_t *s, u_char *pos, size_t n, ssize_t sent)
+{
+    ngx_connection_t  *c;
+
     c = s->connection;
 
     /*
@@ -542,51 +575,45 @@ ngx_http_corral_relay_put(ngx_http_corral_pair_t *p, ngx_uint_t i, u_char *pos,
      * until it says so itself, or no event will ever come
      */
 
-    while (s->tail == NULL) {
-        m = c->send(c, pos, n);
+    while (sent != NGX_AGAIN) {
 
-        if (m == NGX_ERROR) {
-            ngx_http_corral_relay_mute(p, i);
+        if (sent == NGX_ERROR) {
+            ngx_http_corral_relay_mute(p, ngx_http_corral_relay_index(p, s));
             return;
         }
 
-        if (m == NGX_AGAIN) {
-            break;
-        }
+        pos += sent;
+        n -= sent;
 
-        if ((size_t) m == n) {
+        if (n == 0) {
             return;
         }
-
-        pos += m;
-        n -= m;
 
         if (!c->write->ready) {
             break;
         }
+
+        sent = c->send(c, pos, n);
     }
 
-    if (ngx_http_corral_relay_wait(p, i, pos, n) != NGX_OK) {
+    if (ngx_http_corral_relay_wait(s, pos, n) != NGX_OK) {
         p->reset = 1;
         p->ended = 1;
     }
 }
 
 
-/* n bytes more for side i, which takes nothing now; NGX_OK or NGX_ERROR */
+/* n bytes more for a side that takes nothing now; NGX_OK or NGX_ERROR */
 
 ngx_int_t
-ngx_http_corral_relay_wait(ngx_http_corral_pair_t *p, ngx_uint_t i,
-    u_char *pos, size_t n)
+ngx_http_corral_relay_wait(ngx_http_corral_side_t *s, u_char *pos, size_t n)
 {
     size_t                    left;
     ngx_log_t                *log;
-    ngx_http_corral_side_t   *s;
     ngx_http_corral_bytes_t  *t;
 
-    s = &p->sides[i];
     t = s->tail;
-    log = p->sides[NGX_HTTP_CORRAL_CLIENT].connection->log;
+    log = s->connection ? s->connection->log : ngx_cycle->log;
 
     if (t == NULL) {
         s->tail = ngx_http_corral_relay_bytes(pos, n, n, log);
@@ -620,17 +647,16 @@ ngx_http_corral_relay_wait(ngx_http_corral_pair_t *p, ngx_uint_t i,
 }
 
 
-/* sends the tail of side i, as much of it as it takes */
+/* sends the tail of a side, as much of it as it takes */
 
 void
-ngx_http_corral_relay_flush(ngx_http_corral_pair_t *p, ngx_uint_t i)
+ngx_http_corral_relay_flush(ngx_http_corral_pair_t *p,
+    ngx_http_corral_side_t *s)
 {
     ssize_t                   n;
     ngx_connection_t         *c;
-    ngx_http_corral_side_t   *s;
     ngx_http_corral_bytes_t  *t;
 
-    s = &p->sides[i];
     c = s->connection;
     t = s->tail;
 
@@ -642,7 +668,7 @@ ngx_http_corral_relay_flush(ngx_http_corral_pair_t *p, ngx_uint_t i)
         }
 
         if (n == NGX_ERROR) {
-            ngx_http_corral_relay_mute(p, i);
+            ngx_http_corral_relay_mute(p, ngx_http_corral_relay_index(p, s));
             return;
         }
 

@@ -379,11 +379,24 @@ ngx_http_corral_relay_settle(ngx_http_corral_pair_t *p)
 
     for (i = 0; i < 2; i++) {
         s = &p->sides[i];
-        from = &p->sides[!i];
 
         if (s->owe_close) {
             ngx_http_corral_relay_pay(p, i);
         }
+
+        /* it has ended, or has closed and knows that we have */
+
+        done += s->eof || (s->said && s->told && s->tail == NULL);
+    }
+
+    if (p->ended || done == 2) {
+        ngx_http_corral_relay_end(p);
+        return;
+    }
+
+    for (i = 0; i < 2; i++) {
+        s = &p->sides[i];
+        from = &p->sides[!i];
 
         /* nothing will be sent to it any more */
 
@@ -395,13 +408,9 @@ ngx_http_corral_relay_settle(ngx_http_corral_pair_t *p)
         }
 
         over |= s->fin | s->mute | s->eof;
-
-        /* it has ended, or has closed and knows that we have */
-
-        done += s->eof || (s->said && s->told && s->tail == NULL);
     }
 
-    if (p->ended || done == 2) {
+    if (p->ended) {
         ngx_http_corral_relay_end(p);
         return;
     }

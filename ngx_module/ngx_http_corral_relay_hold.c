@@ -469,7 +469,7 @@ ngx_http_corral_relay_hold_pass(ngx_http_corral_pair_t *p, ngx_uint_t i,
         && p->resume->state != NGX_HTTP_CORRAL_MOVE_NONE)
     {
         if (p->resume->rules == NULL
-            && ngx_http_corral_relay_wait(p, !i, pos, n) != NGX_OK)
+            && ngx_http_corral_relay_wait(b, pos, n) != NGX_OK)
         {
             p->reset = 1;
             p->ended = 1;

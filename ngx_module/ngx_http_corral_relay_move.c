@@ -335,11 +335,12 @@ ngx_http_corral_relay_move_begin(ngx_http_corral_pair_t *p)
     again = resume->resumed && agent->bytes == resume->heard
             && ngx_current_msec - resume->joined < NGX_HTTP_CORRAL_MOVE_SHORT;
 
+    resume->lost = ngx_current_msec;
+    resume->replayed = 0;
+
     if (!again) {
-        resume->lost = ngx_current_msec;
         resume->deadline = ngx_current_msec + p->shared->terms.hold_time;
         resume->rounds = 0;
-        resume->replayed = 0;
 
     } else if ((ngx_msec_int_t) (resume->deadline - ngx_current_msec) <= 0) {
         return NGX_ERROR;
@@ -468,7 +469,7 @@ ngx_http_corral_relay_move_handler(ngx_event_t *ev)
     p = resume->pair;
 
     if (resume->state == NGX_HTTP_CORRAL_MOVE_LEAVING) {
-        ngx_http_corral_relay_pump(p, NGX_HTTP_CORRAL_AGENT);
+        ngx_http_corral_relay_pump(p, &p->sides[NGX_HTTP_CORRAL_AGENT]);
 
         if (resume->state == NGX_HTTP_CORRAL_MOVE_LEAVING) {
             ngx_http_corral_relay_ended(p, NGX_HTTP_CORRAL_AGENT, 1);
@@ -738,7 +739,7 @@ ngx_http_corral_relay_move_joined(ngx_http_corral_handshake_t *h)
     } else {
 
         if (p->sides[NGX_HTTP_CORRAL_AGENT].tail) {
-            ngx_http_corral_relay_flush(p, NGX_HTTP_CORRAL_AGENT);
+            ngx_http_corral_relay_flush(p, &p->sides[NGX_HTTP_CORRAL_AGENT]);
         }
 
         ngx_http_corral_relay_move_done(p);

@@ -161,6 +161,14 @@ struct ngx_http_corral_pair_s {
 
 #define ngx_http_corral_relay_now()  ((uint32_t) ngx_current_msec)
 
+/* which side is it, and which is the other one? */
+
+#define ngx_http_corral_relay_index(p, s)                                     \
+    ((ngx_uint_t) ((s) != (p)->sides))
+
+#define ngx_http_corral_relay_other(p, s)                                     \
+    ((s) == (p)->sides ? (p)->sides + 1 : (p)->sides)
+
 /* may bytes be put into the stream to this side? */
 
 #define ngx_http_corral_relay_open(s)                                         \
@@ -171,14 +179,16 @@ struct ngx_http_corral_pair_s {
 
 void ngx_http_corral_relay_handler(ngx_event_t *ev);
 void ngx_http_corral_relay_kept_handler(ngx_event_t *ev);
-void ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p, ngx_uint_t i);
+void ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p,
+    ngx_http_corral_side_t *a);
 ngx_uint_t ngx_http_corral_relay_see(ngx_http_corral_pair_t *p, ngx_uint_t i,
     corral_frame_result_t *res);
 void ngx_http_corral_relay_passed(ngx_http_corral_pair_t *p, ngx_uint_t i,
     size_t bytes, size_t messages, ngx_uint_t data);
-ngx_int_t ngx_http_corral_relay_wait(ngx_http_corral_pair_t *p, ngx_uint_t i,
-    u_char *pos, size_t n);
-void ngx_http_corral_relay_flush(ngx_http_corral_pair_t *p, ngx_uint_t i);
+ngx_int_t ngx_http_corral_relay_wait(ngx_http_corral_side_t *s, u_char *pos,
+    size_t n);
+void ngx_http_corral_relay_flush(ngx_http_corral_pair_t *p,
+    ngx_http_corral_side_t *s);
 void ngx_http_corral_relay_put(ngx_http_corral_pair_t *p, ngx_uint_t i,
     u_char *pos, size_t n);
 ngx_http_corral_bytes_t *ngx_http_corral_relay_bytes(u_char *data, size_t len,

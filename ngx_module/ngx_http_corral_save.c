@@ -44,6 +44,7 @@ typedef struct {
     ngx_str_t                      epoch;   /* of text */
     u_char                         epoch_data[65];
     uint64_t                       revision;
+    uint32_t                       crc32;     /* of text */
     ngx_fd_t                       fd;
     size_t                         pos;     /* bytes written so far */
     u_char                         temp[NGX_MAX_PATH];
@@ -192,7 +193,8 @@ ngx_http_corral_save_print(uint64_t until)
     now = ngx_http_corral_clock();
     budget = (now < until) ? (ngx_msec_t) ((until - now + 999) / 1000) : 1;
 
-    rc = ngx_http_corral_registry_print_next(budget, &save->text);
+    rc = ngx_http_corral_registry_print_next(budget, &save->text,
+                                             &save->crc32);
 
     if (rc == NGX_DECLINED) {
         return NGX_BUSY;
@@ -228,7 +230,7 @@ ngx_http_corral_save_image(void)
     save = &ngx_http_corral_save;
 
     rc = ngx_http_corral_table_image_write(&save->epoch, save->revision,
-                                           &save->text);
+                                           &save->text, save->crc32);
 
     if (rc == NGX_BUSY) {
 

@@ -41,6 +41,39 @@ ngx_http_corral_sync_info_t *ngx_http_corral_sync_info(void);
 void ngx_http_corral_sync_connections(void);
 
 /*
+ * Resumable streams in Redis, each under its key, which is made in the pool and
+ * has no data without memory; run has 32 bytes.  start makes a run and must
+ * come first; add gives event seq, from 1, and leaves about max of them;
+ * keep lets the run live for keep ms from now on; end says that it is over,
+ * lost: before its end.  None waits; without Redis they do nothing.
+ *
+ * get asks for events from seq on, that one included, and calls handler with at
+ * most 128 of them, none if there is no such run; or never, when Redis is lost.
+ */
+
+typedef struct {
+    uint64_t      seq;
+    ngx_str_t     event;
+    unsigned      end:1;                    /* no event: the run is over */
+    unsigned      lost:1;
+} ngx_http_corral_sync_event_t;
+
+typedef void (*ngx_http_corral_sync_run_pt)(void *data, ngx_uint_t n,
+    ngx_http_corral_sync_event_t *events);
+
+ngx_uint_t ngx_http_corral_sync_run_ready(void);
+ngx_str_t ngx_http_corral_sync_run_key(ngx_pool_t *pool,
+    ngx_str_t *service_id, u_char *run);
+void ngx_http_corral_sync_run_start(ngx_str_t *key, ngx_msec_t keep);
+void ngx_http_corral_sync_run_add(ngx_str_t *key, uint64_t seq,
+    ngx_str_t *event, ngx_uint_t max);
+void ngx_http_corral_sync_run_keep(ngx_str_t *key, ngx_msec_t keep);
+void ngx_http_corral_sync_run_end(ngx_str_t *key, uint64_t seq,
+    ngx_msec_t keep, ngx_uint_t lost);
+void ngx_http_corral_sync_run_get(ngx_str_t *key, uint64_t seq,
+    ngx_http_corral_sync_run_pt handler, void *data);
+
+/*
  * Sessions in Redis, owner is "instance_id:incarnation".  set and get let them
  * live for ttl ms from then on.  get calls handler with data and an owner that
  * is empty if there is none, or never, when Redis is lost; all callers have the

@@ -27,22 +27,20 @@
 
 
 #define NGX_HTTP_CORRAL_SLOT_REST   60      /* seconds unseen until reused */
+#define NGX_HTTP_CORRAL_SLICE       256     /* slots cleared in one go */
+#define NGX_HTTP_CORRAL_SLICES      4       /* of them in one event */
 #define NGX_HTTP_CORRAL_NONE        0xffffffff
-
-
-/* what this worker has not yet added to the totals of a slot */
-
-typedef struct {
-    ngx_http_corral_totals_t     totals;
-    uint32_t                     seq;       /* 0: clean */
-} ngx_http_corral_local_t;
 
 
 static ngx_int_t ngx_http_corral_table_init_zone(ngx_shm_zone_t *zone,
     void *data);
 static ngx_int_t ngx_http_corral_table_alloc(ngx_slab_pool_t *shpool,
     size_t size, ngx_http_corral_shctx_t **shctx);
-static void ngx_http_corral_table_reclaim_locked(ngx_uint_t i);
+static ngx_uint_t ngx_http_corral_table_column_locked(void);
+static void ngx_http_corral_table_leave_locked(ngx_uint_t i);
+static ngx_uint_t ngx_http_corral_table_left(void);
+static ngx_uint_t ngx_http_corral_table_clear(void);
+static void ngx_http_corral_table_clear_locked(ngx_uint_t i);
 static ngx_uint_t ngx_http_corral_table_dead(ngx_http_corral_process_t *p);
 static uint64_t ngx_http_corral_table_start_time(ngx_pid_t pid);
 static uint32_t ngx_http_corral_table_find_locked(ngx_str_t *key,
@@ -56,8 +54,9 @@ static void ngx_http_corral_table_unlink_locked(uint32_t i);
 ngx_http_corral_shctx_t         *ngx_http_corral_sh;
 ngx_slab_pool_t                 *ngx_http_corral_shpool;
 ngx_uint_t                       ngx_http_corral_column;   /* 64: none */
-static ngx_http_corral_local_t  *ngx_http_corral_locals;
-static uint32_t                  ngx_http_corral_nlocals;
+ngx_http_corral_local_t         *ngx_http_corral_locals;
+uint32_t                         ngx_http_corral_nlocals;
+
 static uint32_t                 *ngx_http_corral_dirty;
 static ngx_uint_t                ngx_http_corral_ndirty;
 
@@ -207,33 +206,28 @@ ngx_http_corral_table_attach(ngx_cycle_t *cycle, ngx_shm_zone_t *zone)
     ngx_http_corral_nlocals = sh->nslots;
     ngx_http_corral_ndirty = 0;
 
-    ngx_shmtx_lock(&ngx_http_corral_shpool->mutex);
+    /* this process serves nobody yet: it may clear until one is free */
 
-    for (i = 0; i < NGX_HTTP_CORRAL_PROCESSES; i++) {
-        p = &sh->processes[i];
+    do {
+        ngx_shmtx_lock(&ngx_http_corral_shpool->mutex);
 
-        if ((sh->live & ((uint64_t) 1 << i)) == 0) {
-            break;
+        i = ngx_http_corral_table_column_locked();
+
+        if (i < NGX_HTTP_CORRAL_PROCESSES) {
+            p = &sh->processes[i];
+            p->start_time = ngx_http_corral_table_start_time(ngx_pid);
+            p->exiting = 0;
+            p->cleared = 0;
+            p->pid = ngx_pid;
+            ngx_memory_barrier();
+            sh->live |= (uint64_t) 1 << i;
         }
 
-        if (ngx_http_corral_table_dead(p)) {
-            ngx_http_corral_table_reclaim_locked(i);
-            break;
-        }
-    }
+        ngx_shmtx_unlock(&ngx_http_corral_shpool->mutex);
+
+    } while (i == NGX_HTTP_CORRAL_PROCESSES && ngx_http_corral_table_clear());
 
     ngx_http_corral_column = i;
-
-    if (i < NGX_HTTP_CORRAL_PROCESSES) {
-        p = &sh->processes[i];
-        p->pid = ngx_pid;
-        p->start_time = ngx_http_corral_table_start_time(ngx_pid);
-        p->exiting = 0;
-        ngx_memory_barrier();
-        sh->live |= (uint64_t) 1 << i;
-    }
-
-    ngx_shmtx_unlock(&ngx_http_corral_shpool->mutex);
 
     if (i == NGX_HTTP_CORRAL_PROCESSES) {
         ngx_log_error(NGX_LOG_ERR, cycle->log, 0,
@@ -257,8 +251,10 @@ ngx_http_corral_table_detach(void)
 
     if (ngx_http_corral_column < NGX_HTTP_CORRAL_PROCESSES) {
         ngx_shmtx_lock(&ngx_http_corral_shpool->mutex);
-        ngx_http_corral_table_reclaim_locked(ngx_http_corral_column);
+        ngx_http_corral_table_leave_locked(ngx_http_corral_column);
         ngx_shmtx_unlock(&ngx_http_corral_shpool->mutex);
+
+        while (ngx_http_corral_table_clear()) { /* void */ }
     }
 
     ngx_http_corral_column = NGX_HTTP_CORRAL_PROCESSES;
@@ -297,10 +293,16 @@ ngx_http_corral_table_tick(void)
             ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
                           "corral table: counts of process %P are cleared",
                           sh->processes[i].pid);
-            ngx_http_corral_table_reclaim_locked(i);
+            ngx_http_corral_table_leave_locked(i);
         }
 
         ngx_shmtx_unlock(&ngx_http_corral_shpool->mutex);
+    }
+
+    for (i = 0; i < NGX_HTTP_CORRAL_SLICES; i++) {
+        if (!ngx_http_corral_table_clear()) {
+            break;
+        }
     }
 
     ngx_http_corral_table_flush();
@@ -318,28 +320,125 @@ ngx_http_corral_table_exiting(void)
 }
 
 
-/* clears the column of a process and makes it free */
+/*
+ * A free column, or NGX_HTTP_CORRAL_PROCESSES.  When there is none, those of
+ * dead processes are left, so that they can be cleared.
+ */
 
-static void
-ngx_http_corral_table_reclaim_locked(ngx_uint_t i)
+static ngx_uint_t
+ngx_http_corral_table_column_locked(void)
 {
-    ngx_uint_t                n;
+    ngx_uint_t                i;
     ngx_http_corral_shctx_t  *sh;
 
     sh = ngx_http_corral_sh;
 
-    /* out of the sums first: a half-cleared column is not seen */
+    for (i = 0; i < NGX_HTTP_CORRAL_PROCESSES; i++) {
+        if (sh->processes[i].pid == 0) {
+            return i;
+        }
+    }
 
-    sh->live &= ~((uint64_t) 1 << i);
+    for (i = 0; i < NGX_HTTP_CORRAL_PROCESSES; i++) {
+        if ((sh->live & ((uint64_t) 1 << i))
+            && ngx_http_corral_table_dead(&sh->processes[i]))
+        {
+            ngx_http_corral_table_leave_locked(i);
+        }
+    }
+
+    return NGX_HTTP_CORRAL_PROCESSES;
+}
+
+
+/*
+ * Takes the column of a process out of the sums.  It is cleared later, in
+ * slices, by whoever comes: thousands of slots are megabytes of memory, too
+ * much to be touched under the lock or in one event.
+ */
+
+static void
+ngx_http_corral_table_leave_locked(ngx_uint_t i)
+{
+    ngx_http_corral_shctx_t  *sh;
+
+    sh = ngx_http_corral_sh;
+
+    sh->processes[i].cleared = 0;
     ngx_memory_barrier();
+    sh->live &= ~((uint64_t) 1 << i);
+}
 
-    for (n = 0; n < sh->used; n++) {
+
+/* a column that was left and is not cleared, or NGX_HTTP_CORRAL_PROCESSES */
+
+static ngx_uint_t
+ngx_http_corral_table_left(void)
+{
+    ngx_uint_t                i;
+    ngx_http_corral_shctx_t  *sh;
+
+    sh = ngx_http_corral_sh;
+
+    for (i = 0; i < NGX_HTTP_CORRAL_PROCESSES; i++) {
+        if ((sh->live & ((uint64_t) 1 << i)) == 0 && sh->processes[i].pid) {
+            break;
+        }
+    }
+
+    return i;
+}
+
+
+/* clears a slice of what was left; 0 when nothing is */
+
+static ngx_uint_t
+ngx_http_corral_table_clear(void)
+{
+    ngx_uint_t  i;
+
+    if (ngx_http_corral_table_left() == NGX_HTTP_CORRAL_PROCESSES) {
+        return 0;
+    }
+
+    ngx_shmtx_lock(&ngx_http_corral_shpool->mutex);
+
+    i = ngx_http_corral_table_left();
+
+    if (i < NGX_HTTP_CORRAL_PROCESSES) {
+        ngx_http_corral_table_clear_locked(i);
+    }
+
+    ngx_shmtx_unlock(&ngx_http_corral_shpool->mutex);
+
+    return 1;
+}
+
+
+static void
+ngx_http_corral_table_clear_locked(ngx_uint_t i)
+{
+    ngx_uint_t                  n, end;
+    ngx_http_corral_shctx_t    *sh;
+    ngx_http_corral_process_t  *p;
+
+    sh = ngx_http_corral_sh;
+    p = &sh->processes[i];
+
+    end = ngx_min(p->cleared + NGX_HTTP_CORRAL_SLICE, sh->used);
+
+    for (n = p->cleared; n < end; n++) {
         sh->slots[n].counts[i].active = 0;
         sh->slots[n].counts[i].reserved = 0;
         sh->slots[n].counts[i].retries = 0;
     }
 
-    sh->processes[i].pid = 0;
+    ngx_memory_barrier();
+    p->cleared = n;
+
+    if (n >= sh->used) {
+        p->pid = 0;
+    }
 }
 
 
@@ -653,23 +752,12 @@ ngx_http_corral_table_add(ngx_http_corral_slot_t ref,
 }
 
 
+/* the first since the last flush, or of a slot that is not this one any more */
+
 ngx_http_corral_totals_t *
-ngx_http_corral_table_local(ngx_http_corral_slot_t ref)
+ngx_http_corral_table_local_begin(ngx_http_corral_slot_t ref)
 {
     ngx_http_corral_local_t  *local;
-
-    /*
-     * The usual case does not touch shared memory: if the slot has another key
-     * since, the flush sees it
-     */
-
-    if (ref.seq && ref.slot < ngx_http_corral_nlocals) {
-        local = &ngx_http_corral_locals[ref.slot];
-
-        if (local->seq == ref.seq) {
-            return &local->totals;
-        }
-    }
 
     if (ngx_http_corral_table_get(ref) == NULL) {
         return &ngx_http_corral_lost;

@@ -67,6 +67,9 @@ typedef struct {
     X(queue_aborts,   "requests whose client left while they waited")         \
     X(queue_msec,     "milliseconds that requests waited, summed up")         \
     X(ejections,      "times an instance was ejected")                        \
+    X(streams,        "event streams that can be resumed")                    \
+    X(resumes,        "clients that came back to an event stream")            \
+    X(gaps,           "times such a client missed events")                    \
     X(messages_in,    "WebSocket messages from clients")                      \
     X(messages_out,   "WebSocket messages to clients")                        \
     X(bytes_in,       "WebSocket bytes from clients, framing included")       \
@@ -265,13 +268,11 @@ uint32_t ngx_http_corral_table_recent(ngx_http_corral_slot_t ref);
 
 /*
  * Adds to totals.  The first is for rare events; the relay collects in local
- * memory (one totals struct per slot index, reached by _local) and flushes:
- * _local marks the slot dirty; _flush adds all dirty ones to the zone.
+ * memory (one totals struct per slot index, reached by _local, see below) and
+ * flushes: _local marks the slot dirty; _flush adds all dirty ones to the zone.
  */
 void ngx_http_corral_table_add(ngx_http_corral_slot_t ref,
     ngx_http_corral_totals_t *delta);
-ngx_http_corral_totals_t *ngx_http_corral_table_local(
-    ngx_http_corral_slot_t ref);
 void ngx_http_corral_table_flush(void);
 
 /*
@@ -328,12 +329,48 @@ void ngx_http_corral_table_nonce(ngx_str_t *nonce);
  * fit.  read allocates from the pool; NGX_DECLINED if there is none.
  */
 ngx_int_t ngx_http_corral_table_image_write(ngx_str_t *epoch,
-    uint64_t revision, ngx_str_t *image);
+    uint64_t revision, ngx_str_t *image, uint32_t crc32);
 ngx_int_t ngx_http_corral_table_image_read(ngx_pool_t *pool,
     ngx_str_t *image);
 
 /* epoch and revision of the image without reading it; 0 if there is none */
 uint64_t ngx_http_corral_table_image_revision(u_char epoch[65]);
+
+
+/* what this worker has not yet added to the totals of a slot */
+
+typedef struct {
+    ngx_http_corral_totals_t  totals;
+    uint32_t                  seq;          /* 0: clean */
+} ngx_http_corral_local_t;
+
+extern ngx_http_corral_local_t  *ngx_http_corral_locals;
+extern uint32_t                  ngx_http_corral_nlocals;
+
+ngx_http_corral_totals_t *ngx_http_corral_table_local_begin(
+    ngx_http_corral_slot_t ref);
+
+
+/*
+ * The relay asks twice for each message: the usual case is inline and does not
+ * touch shared memory.  If the slot has another key since, the flush sees it.
+ */
+
+static ngx_inline ngx_http_corral_totals_t *
+ngx_http_corral_table_local(ngx_http_corral_slot_t ref)
+{
+    ngx_http_corral_local_t  *local;
+
+    if (ref.slot < ngx_http_corral_nlocals) {
+        local = &ngx_http_corral_locals[ref.slot];
+
+        if (local->seq == ref.seq && ref.seq) {
+            return &local->totals;
+        }
+    }
+
+    return ngx_http_corral_table_local_begin(ref);
+}
 
 
 #endif /* _NGX_HTTP_CORRAL_TABLE_H_INCLUDED_ */

@@ -16,7 +16,7 @@
 
 ngx_int_t
 ngx_http_corral_table_image_write(ngx_str_t *epoch, uint64_t revision,
-    ngx_str_t *text)
+    ngx_str_t *text, uint32_t crc32)
 {
     ngx_int_t                 rc;
     ngx_uint_t                other;
@@ -64,7 +64,7 @@ ngx_http_corral_table_image_write(ngx_str_t *epoch, uint64_t revision,
     ngx_memcpy(image->data, text->data, text->len);
     image->len = text->len;
     image->revision = revision;
-    image->crc32 = corral_decode_crc32(0, text->data, text->len);
+    image->crc32 = crc32;
     ngx_cpystrn(image->epoch, epoch->data, epoch->len + 1);
 
     ngx_memory_barrier();

@@ -66,9 +66,10 @@ typedef struct {
 
 
 typedef struct {
-    ngx_pid_t                    pid;
+    ngx_pid_t                    pid;       /* 0: the column is free */
     uint64_t                     start_time;
     ngx_atomic_t                 exiting;
+    ngx_uint_t                   cleared;   /* slots, of who has left */
 } ngx_http_corral_process_t;
 
 

@@ -11,6 +11,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use IO::Socket::INET;
+use JSON::PP;
 use Test::CorralAgent;
 use Test::More;
 use Time::HiRes qw(sleep time);
@@ -35,6 +36,10 @@ my $t = Test::CorralAgent->new(command => [$bench, '--threads', 2],
 my ($s, $body, $head) = $a->http('GET', '/healthz');
 is("$s $body", "200 ok\n", 'healthz');
 is(($a->http('GET', '/x'))[0], 404, 'unknown path');
+($s, $body, $head) = $a->http('GET', '/json');
+is($s, 200, 'json');
+is(length($body), 1024, 'json: 1 kB');
+is(decode_json($body)->{jsonrpc}, '2.0', 'json: an answer of JSON-RPC');
 is(($a->http('POST', '/', body => 'x'))[0], 400, 'POST');
 (undef, $body) = $a->raw(("GET / HTTP/1.1\r\n\r\n" x 1999)
     . "GET / HTTP/1.1\r\nConnection: close\r\n\r\n");
@@ -52,6 +57,17 @@ is(($a->raw("${up}Sec-WebSocket-Key: x3JJHMbD=EzLkh9GBhXDw==\r\n$v\r\n"))[0],
 is(($a->raw("$up$key\r\n"))[0], 426, 'handshake without a version');
 is(($a->raw("GET / HTTP/1.1\r\nUpgrade: websocket\r\n$key$v\r\n"))[0], 400,
     'handshake without Connection');
+
+# a stream: events of 128 bytes with one mark, until the client goes
+
+my $events = $t->connect();
+syswrite $events, "GET /sse HTTP/1.1\r\n\r\n";
+my $stream_head = take($events, qr/\r\n\r\n\z/, 1);
+like($stream_head, qr!^HTTP/1.1 200 .*^Content-Type: text/event-stream\r$!ms,
+    'stream');
+my $got = take($events, qr/\A.{384}\z/s, 128);
+is(scalar(() = $got =~ /data: !x{119}\n\n/g), 3, 'stream: three events');
+is($got =~ tr/!//, 3, 'stream: one mark in each');
 
 # echo; the 8 places of a mask and the loop over words meet at every length
 
@@ -186,6 +202,9 @@ $busy->send(0, 1, 'one ');
 $busy->recv();
 $t->signal('TERM');
 is($idle->close_code(), 1012, 'idle: 1012');
+my $asked = time();
+1 while sysread $events, $got, 65536;
+cmp_ok(time() - $asked, '<', 5, 'stream: ended at once');
 ok(!$t->connect(), 'no new connection');
 $busy->send(1, 0, 'two');
 is($busy->message(), 'two', 'message under way is finished');
@@ -267,3 +286,18 @@ for my $bad (['--reject-percent', 101], ['--die-after', '-1'],
 }
 
 done_testing();
+
+
+# What comes on a connection, so many bytes at a time, until it fits.
+
+sub take {
+    my ($s, $wanted, $step) = @_;
+
+    my $bytes = '';
+    my $select = IO::Select->new($s);
+    while ($bytes !~ $wanted && $select->can_read(15)) {
+        sysread($s, $bytes, $step - length($bytes) % $step, length $bytes)
+            or last;
+    }
+    return $bytes;
+}

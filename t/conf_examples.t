@@ -46,6 +46,10 @@ $t->plan(6);
 
 my ($ok, $out) = $t->test_config(example('corral.conf'));
 ok($ok, 'corral.conf is taken') or diag($out);
+
+# the word for HTTP/2 before nginx 1.25.1 is the only one that all understand
+
+$out =~ s/^.*"listen \.\.\. http2" directive is deprecated.*\n//mg;
 unlike($out, qr/\[warn\]/, 'without a warning');
 
 # the smallest one; there is no Redis: the registry is the file

@@ -65,8 +65,11 @@ like($seen, qr{^NoNewPrivs:\s+1$}m, 'no new privileges');
 like($seen, qr{^Max open files\s+64\s+128}m, 'limit of files');
 like($seen, qr{^Umask:\s+0027$}m, 'umask');
 like($seen, qr{^SigBlk:\s+0+$}m, 'no signal blocked');
-# perl ignores FPE by itself
-like($seen, qr{^SigIgn:\s+0+(?:80)?$}m, 'no signal ignored');
+# perl ignores FPE by itself; 32 and 33 are the C library's own, which lets nobody
+# set them and ignores them in what posix_spawn() starts, as make does
+my ($upper, $lower) = $seen =~ m{^SigIgn:\s+(\w{8})(\w{8})$}m;
+is(sprintf('%x %x', hex $upper & ~1, hex $lower & ~0x80000080), '0 0',
+    'no signal ignored');
 like($seen, qr{^pgrp=@{[ $s->pid ]}$}m, 'leads its group');
 like($seen, qr{^sid=@{[ $s->pid ]}$}m, 'leads its session');
 is(join(' ', $seen =~ /^env (.*)$/mg),

@@ -107,10 +107,12 @@ is(status('one'), 200, 'good lines are used');
 is(status('last'), 503, 'also behind the broken ones');
 
 my $log = $t->read_file('error.log');
-like($log, qr/gateway\.state.*\b4\b|\bline 4\b/, 'line 4 is named');
-like($log, qr/\bline 5\b.*bad name!/, 'line 5, with its value');
-like($log, qr/\bline 6\b.*not an address/, 'line 6, with its value');
-like($log, qr/\bline 7\b/, 'line 7');
+like($log, qr/gateway\.state", line 4\b/, 'line 4 is named');
+like($log, qr/gateway\.state", line 5\b.*bad name!/,
+    'line 5, with its value');
+like($log, qr/gateway\.state", line 6\b.*not an address/,
+    'line 6, with its value');
+like($log, qr/gateway\.state", line 7\b/, 'line 7');
 
 # a file that is refused whole: the registry before stays
 

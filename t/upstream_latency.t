@@ -60,9 +60,13 @@ http {
         proxy_set_header     Connection "";
         corral_service_from  query;
 
+        # newer nginx keeps connections unless told otherwise, and these agents
+        # refuse only new ones
+
         location / {
             corral_websocket  agents;
             proxy_pass        http://agents;
+            proxy_set_header  Connection close;
         }
 
         location = /status {

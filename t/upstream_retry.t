@@ -71,8 +71,12 @@ http {
         proxy_next_upstream  error timeout http_503;
         corral_service_from  query;
 
+        # newer nginx keeps connections unless told otherwise, and these agents
+        # refuse only new ones
+
         location / {
-            proxy_pass  http://agents;
+            proxy_pass        http://agents;
+            proxy_set_header  Connection close;
         }
 
         location = /status {

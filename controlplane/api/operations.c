@@ -58,7 +58,6 @@ struct corrald_operations_s {
 /* What is counted of a service's instances. */
 
 typedef struct {
-    int64_t                      generation;
     int64_t                      since;          /* earlier failures: no */
     size_t                       total;
     size_t                       lives;
@@ -323,7 +322,6 @@ corrald_operations_look(corrald_operations_t *op)
     }
 
     memset(&count, 0, sizeof(count));
-    count.generation = corrald_doc_int(entry->doc, "generation");
     count.since = op->created;
     corrald_store_instances(op->service_id, corrald_operations_count, &count);
 
@@ -409,13 +407,11 @@ corrald_operations_count(const corrald_entry_t *entry, void *data)
 
     if (corrald_state_lives(state)) {
         count->lives++;
+    }
 
-        if (corrald_doc_bool(entry->doc, "managed")
-            && corrald_doc_int(entry->doc, "generation") < count->generation)
-        {
-            count->old++;
-            return;
-        }
+    if (corrald_view_outdated(entry->doc, service->doc)) {
+        count->old++;
+        return;
     }
 
     if (state == CORRALD_STATE_failed

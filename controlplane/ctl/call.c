@@ -465,7 +465,12 @@ corral_call_messages(corral_call_t *call)
         fwrite(call->message.data ? call->message.data : "", 1,
                call->message.len, stdout);
         fputc('\n', stdout);
-        fflush(stdout);
+
+        /* nobody reads any more */
+
+        if (fflush(stdout) != 0) {
+            return CORRAL_FAILED;
+        }
 
         corrald_buf_clear(&call->message);
 

@@ -660,18 +660,24 @@ corral_service_wait_for(corral_run_t *run, const char *name)
 }
 
 
-/* 1: as wanted, 0: not yet, -1: it will not be */
+/*
+ * 1: as wanted, 0: not yet, -1: it will not be.  After a restart or a change of
+ * the process those that run already are not what is wanted.
+ */
 
 static int
 corral_service_settled(json_t *service, const char **why)
 {
-    json_int_t   ready, replicas;
+    json_int_t   ready, replicas, outdated;
     const char  *status, *desired;
 
     status = json_string_value(json_object_get(service, "status"));
     desired = json_string_value(json_object_get(service, "desired"));
     ready = json_integer_value(json_object_get(service, "ready"));
     replicas = json_integer_value(json_object_get(service, "replicas"));
+
+    outdated = json_integer_value(json_object_get(
+                          json_object_get(service, "instances"), "outdated"));
 
     *why = status ? status : "unknown";
 
@@ -689,6 +695,11 @@ corral_service_settled(json_t *service, const char **why)
 
     if (strcmp(status, "error") == 0) {
         return -1;
+    }
+
+    if (outdated) {
+        *why = "replacing instances";
+        return 0;
     }
 
     return strcmp(status, "running") == 0 && ready >= replicas;

@@ -20,7 +20,7 @@
 static json_t *corrald_view_hide(const json_t *doc, corrald_kind_e kind);
 static json_t *corrald_view_endpoint(const json_t *doc, const char *url);
 static json_t *corrald_view_numbers(const corrald_state_count_t *count,
-    size_t ready);
+    size_t ready, size_t outdated);
 static json_t *corrald_view_error(const json_t *instances);
 static json_t *corrald_view_started(const json_t *instances);
 static json_t *corrald_view_checked(const json_t *instances);
@@ -70,7 +70,7 @@ corrald_view_service(const json_t *doc, const json_t *instances,
     int64_t revision, int64_t waiting, int trusted, const char *gateway_url)
 {
     int                    port;
-    size_t                 i, ready;
+    size_t                 i, ready, outdated;
     json_t                *view, *item;
     int64_t                restarts;
     corrald_status_e       status;
@@ -84,11 +84,13 @@ corrald_view_service(const json_t *doc, const json_t *instances,
     memset(&count, 0, sizeof(count));
     restarts = 0;
     ready = 0;
+    outdated = 0;
 
     json_array_foreach(instances, i, item) {
         corrald_state_count(&count, item);
         restarts += corrald_doc_int(item, "restart_count");
         ready += corrald_view_not_ready(item, doc) == NULL;
+        outdated += corrald_view_outdated(item, doc);
     }
 
     status = corrald_state_status(doc, &count);
@@ -112,7 +114,7 @@ corrald_view_service(const json_t *doc, const json_t *instances,
     json_object_set_new(view, "restart_count", json_integer(restarts));
     json_object_set_new(view, "ready", json_integer((json_int_t) ready));
     json_object_set_new(view, "instances",
-                        corrald_view_numbers(&count, ready));
+                        corrald_view_numbers(&count, ready, outdated));
     json_object_set_new(view, "waiting", json_integer(waiting));
     json_object_set_new(view, "trusted", json_boolean(trusted));
     json_object_set_new(view, "revision", json_integer(revision));
@@ -179,6 +181,25 @@ corrald_view_not_ready(const json_t *instance, const json_t *service)
     }
 
     return NULL;
+}
+
+
+/*
+ * Whether the process was started for an older generation of its service, so
+ * that it is going to be replaced.
+ */
+
+int
+corrald_view_outdated(const json_t *instance, const json_t *service)
+{
+    int  state;
+
+    state = corrald_state_parse(corrald_doc_str(instance, "state"));
+
+    return state != -1 && corrald_state_lives(state)
+           && corrald_doc_bool(instance, "managed")
+           && corrald_doc_int(instance, "generation")
+              < corrald_doc_int(service, "generation");
 }
 
 
@@ -307,13 +328,15 @@ corrald_view_endpoint(const json_t *doc, const char *url)
 
 
 static json_t *
-corrald_view_numbers(const corrald_state_count_t *count, size_t ready)
+corrald_view_numbers(const corrald_state_count_t *count, size_t ready,
+    size_t outdated)
 {
     int      i;
     json_t  *numbers;
 
-    numbers = json_pack("{s:I, s:I}", "total", (json_int_t) count->total,
-                        "ready", (json_int_t) ready);
+    numbers = json_pack("{s:I, s:I, s:I}", "total", (json_int_t) count->total,
+                        "ready", (json_int_t) ready,
+                        "outdated", (json_int_t) outdated);
 
     for (i = 0; i < CORRALD_STATE_N; i++) {
         json_object_set_new(numbers, corrald_state_name(i),

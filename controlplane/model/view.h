@@ -39,7 +39,8 @@
     X(SERVICE,  ready,             integer,                                   \
       "instances that gateways may choose")                                   \
     X(SERVICE,  instances,         map,                                       \
-      "numbers of instances: total, ready and by state")                      \
+      "numbers of instances: total, ready, outdated (of an older generation) " \
+      "and by state")                                                         \
     X(SERVICE,  waiting,           integer,                                   \
       "requests that wait in gateways for an instance")                       \
     X(SERVICE,  trusted,           boolean,                                   \
@@ -73,6 +74,7 @@ json_t *corrald_view_instance(const json_t *doc, const json_t *service,
     int64_t revision, const json_t *load);
 const char *corrald_view_not_ready(const json_t *instance,
     const json_t *service);
+int corrald_view_outdated(const json_t *instance, const json_t *service);
 int corrald_view_unmask(json_t *in, const json_t *current,
     const json_t *instances, const char **name);
 void corrald_view_select(json_t *view, const char *fields);

@@ -75,6 +75,8 @@
       "what workers are to do now: id, op and its arguments")                 \
     X(ANSWERS,     "corral:%s:answers:%s",  list,   gateway,                  \
       "answers of workers to one command; second part: its id; expires")      \
+    X(RUN,         "corral:%s:run:%s",      stream, gateway,                  \
+      "events of a resumable stream; second part: service_id:run; expires")   \
     X(IDEMPOTENCY, "corral:%s:idempotency:%s", string, corrald,               \
       "answer to a POST with an Idempotency-Key; expires")
 
@@ -283,6 +285,14 @@
       "requests that may wait for an instance, per worker; 0: none waits")    \
     X(queue_timeout, duration, user, CORRAL_G, 1, 3600000, "", "\"30s\"",     \
       "how long one waits before it is refused")                              \
+    X(sse_resume, boolean, user, CORRAL_G, 0, 0, "", "false",                 \
+      "server-sent events get ids and can be resumed; needs corral_redis")    \
+    X(sse_events, integer, user, CORRAL_G, 1, 100000, "", "1000",             \
+      "events of one stream kept for those who come back")                    \
+    X(sse_keep, duration, user, CORRAL_G, 30000, 86400000, "", "\"5m\"",      \
+      "how long they are kept after its end")                                 \
+    X(sse_run_on, duration, user, CORRAL_G, 0, 86400000, "", "\"60s\"",       \
+      "how long the agent goes on when its client has left; 0: not at all")   \
     X(session_timeout, duration, user, CORRAL_M|CORRAL_P, 0, 31536000000,     \
       "", "1800",                                                             \
       "seconds; handed to MyAgent agents")                                    \

@@ -78,6 +78,21 @@ class Verdict:
                 f'{number(self.limit)} {self.unit}: {self.word}')
 
 
+def side_by_side(rows, names):
+    """Lines: one figure a line, one proxy a column."""
+    found = {}
+    for row in rows:
+        if row['subject'] in names:
+            found.setdefault((row['case'], row['unit']), {})[
+                row['subject']] = number(row['median'])
+    names = [n for n in names if any(n in x for x in found.values())]
+    lines = [f"{'':17}" + ''.join(f'{n:>9}' for n in names)]
+    for (case, unit), of in found.items():
+        lines.append(f'{case:17}' + ''.join(f"{of.get(n, '-'):>9}"
+                                            for n in names) + f'  {unit}')
+    return lines
+
+
 def number(x):
     if isinstance(x, int) or abs(x) >= 1000:
         return f'{x:,.0f}'

@@ -1,6 +1,7 @@
 
 /*
- * load: a generator of WebSocket load for measurements of proxies (see --help).
+ * load: a generator of WebSocket and HTTP load for measurements of proxies (see
+ * --help).
  *
  * This file has the options.  It prints one line of JSON; an error is one
  * sentence on the standard error, and the exit status 1.
@@ -46,6 +47,10 @@ load_usage(FILE *out)
         "  idle   opens connections, says so, holds them until stdin ends\n"
         "  slow   reads --rate bytes a second while it talks, to the end\n"
         "  probe  one message each millisecond, if the last one is back\n"
+        "  paced  --rate messages a second over all connections, whether\n"
+        "         earlier ones are back or not\n"
+        "  http   GET requests in a closed loop over kept connections\n"
+        "  sse    opens streams of bench-agent and counts their events\n"
         "Options:\n"
         "  --path PATH        of the request (default: /)\n"
         "  --connections N    1 to 100000 (default: 1)\n"
@@ -54,8 +59,11 @@ load_usage(FILE *out)
         "  --warmup SECONDS   before the window (default: 0.3)\n"
         "  --seconds SECONDS  of the window (default: 2)\n"
         "  --count N          instead of seconds; echo: messages per\n"
-        "                     connection, rate: handshakes of all\n"
-        "  --rate BYTES       slow: a second (default: 1000000)\n"
+        "                     connection (http: requests), rate:\n"
+        "                     handshakes of all\n"
+        "  --rate N           a second: slow: bytes (default: 1000000),\n"
+        "                     paced: messages (default: 1000)\n"
+        "  --tls              over TLS; the certificate is not checked\n"
         "  --fin              rate: end with a FIN, without a Close frame\n"
         "  --pid PID          whose CPU time is read\n", out);
 }
@@ -129,7 +137,8 @@ static void
 load_mode(const char *name)
 {
     unsigned            i;
-    static const char  *names[] = { "echo", "rate", "idle", "slow", "probe" };
+    static const char  *names[] = { "echo", "rate", "idle", "slow", "probe",
+                                    "paced", "http", "sse" };
 
     for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 
@@ -140,7 +149,8 @@ load_mode(const char *name)
         }
     }
 
-    load_fail("\"%s\": the modes are echo, rate, idle, slow and probe", name);
+    load_fail("\"%s\": the modes are echo, rate, idle, slow, probe, paced, "
+              "http and sse", name);
 }
 
 
@@ -160,6 +170,7 @@ load_parse(int argc, char **argv)
         { "count",       required_argument, NULL, 'c' },
         { "rate",        required_argument, NULL, 'r' },
         { "fin",         no_argument,       NULL, 'f' },
+        { "tls",         no_argument,       NULL, 'T' },
         { "pid",         required_argument, NULL, 'i' },
         { "help",        no_argument,       NULL, 'h' },
         { NULL,          0,                 NULL, 0 }
@@ -171,7 +182,6 @@ load_parse(int argc, char **argv)
     load.size = 128;
     load.warmup = 0.3;
     load.seconds = 2;
-    load.rate = 1000000;
 
     for ( ;; ) {
         c = getopt_long(argc, argv, "", options, &index);
@@ -228,6 +238,10 @@ load_parse(int argc, char **argv)
             load.fin = 1;
             break;
 
+        case 'T':
+            load.tls = 1;
+            break;
+
         case 'i':
             load.pid = (long) load_number(name, optarg, 1, 1 << 22);
             break;
@@ -249,8 +263,14 @@ load_parse(int argc, char **argv)
         load_fail("--connect is missing");
     }
 
-    if (load.count && load.mode != LOAD_ECHO && load.mode != LOAD_RATE) {
-        load_fail("--count belongs to the modes echo and rate");
+    if (load.count && load.mode != LOAD_ECHO && load.mode != LOAD_RATE
+        && load.mode != LOAD_HTTP)
+    {
+        load_fail("--count belongs to the modes echo, rate and http");
+    }
+
+    if (load.rate == 0) {
+        load.rate = load.mode == LOAD_PACED ? 1000 : 1000000;
     }
 
     if (load.mode == LOAD_RATE && load.count
@@ -269,6 +289,7 @@ int
 main(int argc, char **argv)
 {
     load_parse(argc, argv);
+    load_io_init();
     load_conn_init();
     load_mode_run();
 

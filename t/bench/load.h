@@ -15,6 +15,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <netinet/in.h>
 
 
@@ -33,14 +34,17 @@ typedef enum {
     LOAD_RATE,          /* connect, 101, close, anew */
     LOAD_IDLE,          /* opens connections and holds them */
     LOAD_SLOW,          /* reads slowly while it talks, until the end */
-    LOAD_PROBE          /* one message each millisecond */
+    LOAD_PROBE,         /* one message each millisecond */
+    LOAD_PACED,         /* so many messages a second, of all connections */
+    LOAD_HTTP,          /* requests in a closed loop */
+    LOAD_SSE            /* opens streams and counts their events */
 } load_mode_t;
 
 
 typedef enum {
     LOAD_FREE = 0,
     LOAD_CONNECT,
-    LOAD_ANSWER,        /* waits for the 101 */
+    LOAD_ANSWER,        /* waits for the 101, or the first 200 */
     LOAD_OPEN,
     LOAD_CLOSING        /* Close is sent, waits for the end */
 } load_state_t;
@@ -48,6 +52,7 @@ typedef enum {
 
 typedef struct {
     int              fd;
+    void            *ssl;           /* NULL without --tls */
     load_state_t     state;
     uint32_t         events;        /* what epoll waits for */
     uint32_t         index;
@@ -63,7 +68,7 @@ typedef struct {
     uint8_t          first;         /* first byte of the open frame */
     uint8_t          ping[125];     /* its payload, if it is a ping */
     uint8_t          ping_len;
-    uint64_t         left;          /* payload to come */
+    uint64_t         left;          /* payload, or body, to come */
     uint64_t         frame_len;
 
     char             head[LOAD_HEAD];
@@ -72,6 +77,8 @@ typedef struct {
     int64_t          begun;         /* ns: the message, or the handshake */
     uint64_t         messages;      /* echoed */
     uint64_t         received;      /* payload of data frames */
+    unsigned         body:1;        /* the head of the answer is whole */
+    unsigned         want_read:1;   /* TLS reads before it can send */
     unsigned         send_failed:1;
     unsigned         reset:1;       /* it ended with an error */
 } load_conn_t;
@@ -89,9 +96,11 @@ typedef struct {
     double               warmup;    /* seconds */
     double               seconds;
     uint64_t             count;     /* instead of seconds, 0: seconds */
-    uint64_t             rate;      /* bytes a second, of LOAD_SLOW */
+    uint64_t             rate;      /* a second: bytes of LOAD_SLOW, messages
+                                       of LOAD_PACED */
     long                 pid;       /* whose CPU time is read, 0: nobody's */
     unsigned             fin:1;     /* LOAD_RATE: no Close frame */
+    unsigned             tls:1;
 } load_options_t;
 
 
@@ -124,12 +133,30 @@ void load_conn_event(load_conn_t *c, uint32_t events);
 void load_conn_message(load_conn_t *c);
 void load_conn_read(load_conn_t *c, size_t max);
 void load_conn_end(load_conn_t *c);
+char *load_conn_head(load_conn_t *c, const uint8_t *p, size_t n,
+    size_t *used);
+
+/* load_io.c: its bytes, with or without TLS */
+
+void load_io_init(void);
+void load_io_start(load_conn_t *c);
+void load_io_end(load_conn_t *c);
+ssize_t load_io_recv(load_conn_t *c, void *data, size_t n);
+ssize_t load_io_send(load_conn_t *c, const void *data, size_t n);
+uint32_t load_io_blocked(load_conn_t *c);
+int load_io_pending(load_conn_t *c);
+
+/* load_http.c: what it reads in the modes http and sse */
+
+const char *load_http_headers(void);
+void load_http_read(load_conn_t *c, const uint8_t *p, size_t n);
 
 /* load_mode.c: what connections do, and when */
 
 void load_mode_run(void);
 void load_mode_opened(load_conn_t *c);
 void load_mode_echoed(load_conn_t *c);
+void load_mode_counted(uint64_t n);
 void load_mode_ended(load_conn_t *c, const char *why);
 int load_mode_epoll(void);
 

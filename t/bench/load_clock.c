@@ -8,6 +8,7 @@
 
 #include "load.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,9 +51,55 @@ load_clock_file(long pid, const char *name, char *buf, size_t size)
 }
 
 
+/* nanoseconds on a processor of all threads that the process has now */
+
+static uint64_t
+load_clock_threads(long pid)
+{
+    DIR                 *dir;
+    char                 path[64], buf[256];
+    uint64_t             sum;
+    struct dirent       *entry;
+    unsigned long long   ns;
+
+    snprintf(path, sizeof(path), "/proc/%ld/task", pid);
+
+    dir = opendir(path);
+    if (dir == NULL) {
+        load_fail("%s cannot be read: is the process alive?", path);
+    }
+
+    sum = 0;
+
+    for ( ;; ) {
+        entry = readdir(dir);
+        if (entry == NULL) {
+            break;
+        }
+
+        if (entry->d_name[0] == '.') {
+            continue;
+        }
+
+        snprintf(path, sizeof(path), "task/%.20s/schedstat", entry->d_name);
+        load_clock_file(pid, path, buf, sizeof(buf));
+
+        if (sscanf(buf, "%llu", &ns) != 1) {
+            load_fail("/proc/%ld/%s is not understood", pid, path);
+        }
+
+        sum += ns;
+    }
+
+    closedir(dir);
+
+    return sum;
+}
+
+
 /*
- * CPU time of a process with one thread.  /proc/PID/stat tells user and system
- * time apart, in ticks of 10 ms; schedstat has the sum in nanoseconds.
+ * CPU time of a process.  /proc/PID/stat tells user and system time apart, in
+ * ticks of 10 ms; schedstat has the sum in nanoseconds, thread by thread.
  */
 
 void
@@ -61,7 +108,7 @@ load_clock_cpu(long pid, load_cpu_t *cpu)
     char                *p;
     char                 buf[4096];
     uint64_t             tick;
-    unsigned long long   user, system, total;
+    unsigned long long   user, system;
 
     memset(cpu, 0, sizeof(load_cpu_t));
 
@@ -83,15 +130,9 @@ load_clock_cpu(long pid, load_cpu_t *cpu)
         load_fail("/proc/%ld/stat is not understood", pid);
     }
 
-    load_clock_file(pid, "schedstat", buf, sizeof(buf));
-
-    if (sscanf(buf, "%llu", &total) != 1) {
-        load_fail("/proc/%ld/schedstat is not understood", pid);
-    }
-
     cpu->user = user * tick;
     cpu->system = system * tick;
-    cpu->total = total;
+    cpu->total = load_clock_threads(pid);
 }
 
 

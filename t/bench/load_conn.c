@@ -1,10 +1,12 @@
 
 /*
- * One WebSocket of the load generator: handshake, sending, reading frames.
+ * One WebSocket of the load generator: handshake, sending, reading frames.  In
+ * the modes http and sse it is a connection of load_http.c, for which this file
+ * connects, sends the request and hands over what comes.
  *
- * All messages are the same masked frame, made once.  Of what comes only the
- * headers are read; pings are answered.  An end that was not asked for is told
- * to load_mode.c, which decides whether it is a failure.
+ * All messages are the same masked frame, or request, made once.  Of frames
+ * only the headers are read; pings are answered.  An end that was not asked for
+ * is told to load_mode.c, which decides whether it is a failure.
  */
 
 
@@ -29,19 +31,22 @@
 #define LOAD_ACCEPT  "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
 
+static void load_conn_make_request(void);
+static void load_conn_make_message(void);
 static void load_conn_send(load_conn_t *c);
 static void load_conn_wait(load_conn_t *c, uint32_t events);
+static void load_conn_read_once(load_conn_t *c, size_t max);
 static size_t load_conn_answer(load_conn_t *c, const uint8_t *p, size_t n);
 static void load_conn_frames(load_conn_t *c, const uint8_t *p, size_t n);
 static size_t load_conn_header(load_conn_t *c, const uint8_t *p, size_t n);
 static void load_conn_frame_done(load_conn_t *c);
 
 
-static uint8_t   *load_message;
-static size_t     load_message_len;
-static char       load_request[2048];
-static size_t     load_request_len;
-static uint8_t    load_buffer[LOAD_BUFFER];
+static const uint8_t  *load_message;
+static size_t          load_message_len;
+static char            load_request[2048];
+static size_t          load_request_len;
+static uint8_t         load_buffer[LOAD_BUFFER];
 
 /* Close 1000 with a mask of zeros */
 
@@ -51,57 +56,87 @@ static const uint8_t  load_close[] = { 0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8 };
 void
 load_conn_init(void)
 {
-    int       n, bits;
-    size_t    head;
-    uint64_t  i;
+    load_conn_make_request();
+
+    if (load.mode == LOAD_HTTP) {
+        load_message = (const uint8_t *) load_request;
+        load_message_len = load_request_len;
+        return;
+    }
+
+    load_conn_make_message();
+}
+
+
+static void
+load_conn_make_request(void)
+{
+    int          n;
+    const char  *headers;
+
+    headers = "Upgrade: websocket\r\n"
+              "Connection: Upgrade\r\n"
+              "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+              "Sec-WebSocket-Version: 13\r\n";
+
+    if (load.mode >= LOAD_HTTP) {
+        headers = load_http_headers();
+    }
 
     n = snprintf(load_request, sizeof(load_request),
                  "GET %s HTTP/1.1\r\n"
                  "Host: %s\r\n"
                  "User-Agent: load\r\n"
-                 "Upgrade: websocket\r\n"
-                 "Connection: Upgrade\r\n"
-                 "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-                 "Sec-WebSocket-Version: 13\r\n\r\n", load.path, load.target);
+                 "%s\r\n", load.path, load.target, headers);
 
     if (n < 0 || (size_t) n >= sizeof(load_request)) {
         load_fail("--path is too long");
     }
 
     load_request_len = (size_t) n;
+}
 
-    load_message = malloc(14 + load.size);
-    if (load_message == NULL) {
+
+static void
+load_conn_make_message(void)
+{
+    int       bits;
+    size_t    head;
+    uint8_t  *p;
+    uint64_t  i;
+
+    p = malloc(14 + load.size);
+    if (p == NULL) {
         load_fail("no memory for a message of %llu bytes",
                   (unsigned long long) load.size);
     }
 
-    load_message[0] = 0x82;
+    p[0] = 0x82;
 
     if (load.size < 126) {
-        load_message[1] = (uint8_t) (0x80 | load.size);
+        p[1] = (uint8_t) (0x80 | load.size);
         head = 2;
 
     } else {
         bits = load.size < 65536 ? 16 : 64;
-        load_message[1] = 0x80 | (bits == 16 ? 126 : 127);
+        p[1] = 0x80 | (bits == 16 ? 126 : 127);
         head = 2;
 
         while (bits) {
             bits -= 8;
-            load_message[head++] = (uint8_t) (load.size >> bits);
+            p[head++] = (uint8_t) (load.size >> bits);
         }
     }
 
     for (i = 0; i < 4; i++) {
-        load_message[head++] = (uint8_t) (0x11 * (i + 1));
+        p[head++] = (uint8_t) (0x11 * (i + 1));
     }
 
     for (i = 0; i < load.size; i++) {
-        load_message[head + i] = (uint8_t) ('a' + i % 26)
-                                 ^ load_message[head - 4 + i % 4];
+        p[head + i] = (uint8_t) ('a' + i % 26) ^ p[head - 4 + i % 4];
     }
 
+    load_message = p;
     load_message_len = head + load.size;
 }
 
@@ -152,6 +187,9 @@ load_conn_start(load_conn_t *c)
     c->hold_len = 0;
     c->head_len = 0;
     c->left = 0;
+    c->body = 0;
+
+    load_io_start(c);
 
     if (connect(c->fd, (struct sockaddr *) &load.address,
                 sizeof(load.address)) == -1
@@ -173,6 +211,7 @@ load_conn_start(load_conn_t *c)
 void
 load_conn_end(load_conn_t *c)
 {
+    load_io_end(c);
     close(c->fd);
     c->fd = -1;
     c->state = LOAD_FREE;
@@ -256,13 +295,12 @@ load_conn_send(load_conn_t *c)
             c->pong_len = 0;
         }
 
-        n = send(c->fd, c->out + c->out_pos, c->out_len - c->out_pos,
-                 MSG_NOSIGNAL);
+        n = load_io_send(c, c->out + c->out_pos, c->out_len - c->out_pos);
 
-        if (n == -1) {
+        if (n <= 0) {
 
-            if (errno == EAGAIN) {
-                load_conn_wait(c, EPOLLIN | EPOLLOUT);
+            if (n == -1 && errno == EAGAIN) {
+                load_conn_wait(c, load_io_blocked(c));
                 return;
             }
 
@@ -303,16 +341,31 @@ load_conn_message(load_conn_t *c)
 }
 
 
-/* Reads once, at most so many bytes. */
+/* Reads at most so many bytes, and what TLS has of a record beyond them. */
 
 void
 load_conn_read(load_conn_t *c, size_t max)
 {
+    do {
+        load_conn_read_once(c, max);
+    } while (c->state != LOAD_FREE && load_io_pending(c));
+
+    /* what was read may have ended the TLS handshake that sending waits for */
+
+    if (c->state != LOAD_FREE && c->want_read && c->out_pos < c->out_len) {
+        load_conn_send(c);
+    }
+}
+
+
+static void
+load_conn_read_once(load_conn_t *c, size_t max)
+{
     size_t   used;
     ssize_t  n;
 
-    n = recv(c->fd, load_buffer,
-             max < sizeof(load_buffer) ? max : sizeof(load_buffer), 0);
+    n = load_io_recv(c, load_buffer,
+                     max < sizeof(load_buffer) ? max : sizeof(load_buffer));
 
     if (n == -1) {
 
@@ -329,6 +382,11 @@ load_conn_read(load_conn_t *c, size_t max)
         return;
     }
 
+    if (load.mode >= LOAD_HTTP) {
+        load_http_read(c, load_buffer, (size_t) n);
+        return;
+    }
+
     used = 0;
 
     if (c->state == LOAD_ANSWER) {
@@ -341,11 +399,16 @@ load_conn_read(load_conn_t *c, size_t max)
 }
 
 
-static size_t
-load_conn_answer(load_conn_t *c, const uint8_t *p, size_t n)
+/*
+ * Collects the head of an answer.  Returns it without its empty line once that
+ * has come, or NULL; *used is how many of the n bytes belong to it.
+ */
+
+char *
+load_conn_head(load_conn_t *c, const uint8_t *p, size_t n, size_t *used)
 {
     char    *end;
-    size_t   room, used, before;
+    size_t   room, before;
 
     before = c->head_len;
     room = sizeof(c->head) - 1 - before;
@@ -364,22 +427,36 @@ load_conn_answer(load_conn_t *c, const uint8_t *p, size_t n)
                       LOAD_HEAD - 1);
         }
 
-        return n;
+        *used = n;
+        return NULL;
     }
 
-    used = (size_t) (end - c->head) + 4 - before;
+    *used = (size_t) (end - c->head) + 4 - before;
     end[0] = '\0';
 
-    if (strncmp(c->head, "HTTP/1.1 101 ", 13) != 0
-        || strstr(c->head, LOAD_ACCEPT) == NULL)
+    return c->head;
+}
+
+
+/* Returns how many of the n bytes belong to the answer of the handshake. */
+
+static size_t
+load_conn_answer(load_conn_t *c, const uint8_t *p, size_t n)
+{
+    char    *head;
+    size_t   used;
+
+    head = load_conn_head(c, p, n, &used);
+
+    if (head == NULL) {
+        return used;
+    }
+
+    if (strncmp(head, "HTTP/1.1 101 ", 13) != 0
+        || strstr(head, LOAD_ACCEPT) == NULL)
     {
-        end = strchr(c->head, '\r');
-
-        if (end) {
-            *end = '\0';
-        }
-
-        load_fail("%s: no 101 for our key, but \"%s\"", load.target, c->head);
+        load_fail("%s: no 101 for our key, but \"%.*s\"", load.target,
+                  (int) strcspn(head, "\r\n"), head);
     }
 
     c->state = LOAD_OPEN;

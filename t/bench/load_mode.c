@@ -3,7 +3,7 @@
  * The modes of the load generator: when connections are opened, what they do
  * once they are open, what is measured meanwhile, and the report.
  *
- * A run of echo, rate and probe has a warm-up and a window; only in the window
+ * All modes but idle and slow have a warm-up and a window; only in the window
  * latencies are noted, and the CPU time of --pid is read at both of its ends.
  * With --count the window lasts from the first message, or handshake, to the
  * last one.
@@ -23,13 +23,14 @@
 
 #define LOAD_SLOW_TICK   10000000       /* ns between reads of LOAD_SLOW */
 #define LOAD_SLOW_TALK   10             /* ticks between its messages */
-#define LOAD_PROBE_TICK  1000000
+#define LOAD_PROBE_TICK  1000000        /* and of LOAD_PACED */
 
 
 static void load_mode_open(void);
 static void load_mode_begin(void);
 static void load_mode_phase(void);
 static void load_mode_tick(void);
+static void load_mode_pace(void);
 static void load_mode_timer(int64_t ns);
 static void load_mode_report(void);
 static void load_mode_report_slow(void);
@@ -44,6 +45,8 @@ static uint32_t       load_open;
 static uint32_t       load_ended;
 static uint64_t       load_done;        /* events of the window */
 static uint64_t       load_ticks;
+static int64_t        load_begun;       /* ns: LOAD_PACED has begun */
+static uint64_t       load_sent;        /* its messages, all of them */
 static load_times_t   load_times;
 static load_cpu_t     load_cpus[2];
 static load_cpu_t     load_own[2];
@@ -162,6 +165,8 @@ load_mode_begin(void)
         return;
 
     case LOAD_PROBE:
+    case LOAD_PACED:
+        load_begun = now;
         load_mode_timer(LOAD_PROBE_TICK);
         break;
 
@@ -178,7 +183,7 @@ load_mode_begin(void)
         load_mode_phase();
     }
 
-    if (load.mode == LOAD_ECHO) {
+    if (load.mode == LOAD_ECHO || load.mode == LOAD_HTTP) {
         for (k = 0; k < load.connections; k++) {
             load_conn_message(&load_conns[k]);
         }
@@ -238,7 +243,7 @@ load_mode_phase(void)
 }
 
 
-/* one tick of LOAD_SLOW and LOAD_PROBE */
+/* one tick of LOAD_SLOW, LOAD_PROBE and LOAD_PACED */
 
 static void
 load_mode_tick(void)
@@ -247,6 +252,11 @@ load_mode_tick(void)
     load_conn_t  *c;
 
     load_ticks++;
+
+    if (load.mode == LOAD_PACED) {
+        load_mode_pace();
+        return;
+    }
 
     for (k = 0; k < load.connections && load_finished == 0; k++) {
         c = &load_conns[k];
@@ -267,6 +277,42 @@ load_mode_tick(void)
         if (load.mode == LOAD_SLOW) {
             load_conn_read(c, load.rate / (1000000000 / LOAD_SLOW_TICK));
         }
+    }
+}
+
+
+/*
+ * Sends the messages that are due, each on a connection whose last one is back.
+ * One that had to wait for such a connection is late from when it was due: a
+ * proxy that stalls is not spared the messages of its stall.
+ */
+
+static void
+load_mode_pace(void)
+{
+    int64_t          now, due;
+    uint32_t         k;
+    load_conn_t     *c;
+    static uint32_t  next;
+
+    now = load_clock_now();
+
+    for (k = 0; k < load.connections; k++) {
+        due = load_begun + (int64_t) ((double) load_sent * 1e9
+                                      / (double) load.rate);
+        if (due > now) {
+            return;
+        }
+
+        c = &load_conns[next++ % load.connections];
+
+        if (c->state != LOAD_OPEN || c->begun) {
+            continue;
+        }
+
+        load_sent++;
+        load_conn_message(c);
+        c->begun = due > now - 2 * LOAD_PROBE_TICK ? now : due;
     }
 }
 
@@ -301,7 +347,9 @@ load_mode_opened(load_conn_t *c)
 void
 load_mode_echoed(load_conn_t *c)
 {
-    if (load.mode != LOAD_ECHO && load.mode != LOAD_PROBE) {
+    if (load.mode != LOAD_ECHO && load.mode != LOAD_HTTP
+        && load.mode != LOAD_PROBE && load.mode != LOAD_PACED)
+    {
         return;
     }
 
@@ -312,7 +360,7 @@ load_mode_echoed(load_conn_t *c)
 
     c->begun = 0;
 
-    if (load.mode == LOAD_PROBE) {
+    if (load.mode == LOAD_PROBE || load.mode == LOAD_PACED) {
         return;
     }
 
@@ -323,6 +371,17 @@ load_mode_echoed(load_conn_t *c)
 
     if (++load_ended == load.connections) {
         load_until = load_clock_now();
+    }
+}
+
+
+/* Events of a stream have come. */
+
+void
+load_mode_counted(uint64_t n)
+{
+    if (load_measuring) {
+        load_done += n;
     }
 }
 

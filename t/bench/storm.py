@@ -17,6 +17,7 @@ Exits with 0 if all of this is so.  "make bench-build" before.
 
 import argparse
 import asyncio
+import glob
 import json
 import os
 import random
@@ -25,7 +26,10 @@ import signal
 import sys
 import time
 
-from rig import Failure, Registry, Rig, free_port, program
+from failure import Failure
+from proxies import corral
+from registry import Registry
+from rig import Rig, free_port, program
 
 DRAIN = 15                  # seconds for the last answers
 
@@ -268,12 +272,12 @@ class Storm:
             hold_time=f'{o.hold}s', fail_timeout='1s')]
         docs += [Registry.instance(i, 'storm', port)
                  for i, port in enumerate(self.ports)]
-        self.proxy = self.rig.corral(
-            docs=docs, redis=False, service='storm', workers=o.workers,
-            http_more='error_log @PLACE@/moves.log info;')
+        self.log = f'{self.rig.dir}/moves.log'
+        self.proxy = corral(self.rig, docs=docs, redis=False, service='storm',
+                            workers=o.workers,
+                            http=f'error_log {self.log} info;')
         self.port = self.proxy.port
         self.path = self.proxy.path
-        self.log = f'{self.proxy.place}/moves.log'
 
     def moves(self):
         """Milliseconds and messages of each move, by the second of its death."""
@@ -288,8 +292,8 @@ class Storm:
 
     def check_gateway(self):
         """It must not have crashed, nor said anything alarming."""
-        for name in (f'{self.proxy.place}/error.log', self.log,
-                     self.proxy.process.log):
+        for name in glob.glob(f'{self.rig.dir}/*.corral*/error.log') + [
+                self.log, self.proxy.process.log]:
             with open(name, errors='replace') as f:
                 for line in f:
                     if re.search(r'\[(alert|emerg|crit)\]|Sanitizer|'

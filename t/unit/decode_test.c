@@ -419,7 +419,10 @@ printing(void)
            "\"answer_id\":\"\",\"answer_reply_id\":\"\",\"answer_name\":\"\","
            "\"answer_requests\":[],\"answer_streams\":[],\"answer_finals\":[],"
            "\"answer_final\":\"\",\"preamble_messages\":0,"
-           "\"preamble_names\":[],\"replay_started\":false,\"reset\":\"\"}\n",
+           "\"preamble_names\":[],\"replay_started\":false,\"reset\":\"\","
+           "\"sse_resume\":false,"
+           "\"sse_events\":1000,\"sse_keep\":\"5m\","
+           "\"sse_run_on\":\"1m\"}\n",
            "the line of a service");
     is_int((int64_t) n, (int64_t) strlen(text), "its length");
     is_int(service(text, &s), 0, "is read back");
@@ -501,6 +504,9 @@ images(void)
     is_int(corral_decode_crc32(0, "123456789", 9), 0xcbf43926, "CRC of zlib");
     is_int(corral_decode_crc32(corral_decode_crc32(0, "1234", 4), "56789", 5),
            0xcbf43926, "in two pieces");
+    is_int(corral_decode_crc32_join(corral_decode_crc32(0, "1234", 4),
+                                    corral_decode_crc32(0, "56789", 5), 5),
+           0xcbf43926, "of two pieces");
 
     n = corral_decode_print_head("5f0c", 42, 3,
                                  corral_decode_crc32(0, body, strlen(body)),

@@ -11,7 +11,9 @@
  * back: the frame of a server is never longer than that of the client.
  *
  * It does not check that text is UTF-8, and offers no extension and no
- * subprotocol.  Plain GETs of / and /healthz are answered, nothing else.
+ * subprotocol.  Plain GETs are answered of / and /healthz, of /json with 1 kB
+ * of JSON, and of /sse with a stream of events of 128 bytes, each of which has
+ * one "!" and comes alone.
  *
  * This file has the options and the listening socket.
  */
@@ -217,6 +219,8 @@ bench_usage(FILE *out)
         "  --message-size BYTES   of the messages of --send-and-close\n"
         "                         (default: 65536)\n"
         "  --no-close-frame       end --send-and-close without a Close frame\n"
+        "  --event-interval MS    between the events of a stream of /sse\n"
+        "                         (default: 100)\n"
         "  --reject-percent N     answer N of 100 handshakes with 503\n"
         "  --die-after N          echo N messages in all, then die by SIGKILL\n"
         "                         when the next one begins\n"
@@ -241,6 +245,7 @@ bench_parse(int argc, char **argv)
         { "message-size",   required_argument, NULL, 'm' },
         { "no-close-frame", no_argument,       NULL, 'n' },
         { "reject-percent", required_argument, NULL, 'p' },
+        { "event-interval", required_argument, NULL, 'e' },
         { "die-after",      required_argument, NULL, 'd' },
         { "rpc",            no_argument,       NULL, 'j' },
         { "help",           no_argument,       NULL, 'h' },
@@ -251,6 +256,7 @@ bench_parse(int argc, char **argv)
     bench.threads = 1;
     bench.grace = 8;
     bench.message_size = 65536;
+    bench.interval = 100;
 
     for ( ;; ) {
         c = getopt_long(argc, argv, "", options, &index);
@@ -299,6 +305,10 @@ bench_parse(int argc, char **argv)
 
         case 'p':
             bench.reject = (long) bench_number(name, optarg, 0, 100);
+            break;
+
+        case 'e':
+            bench.interval = (long) bench_number(name, optarg, 1, 60000);
             break;
 
         case 'd':

@@ -33,6 +33,8 @@
 #define BENCH_PATTERN        251
 #define BENCH_RPC_MAX        1048576 /* bytes of a request in --rpc */
 #define BENCH_RPC_ID         128     /* of its id */
+#define BENCH_EVENT          128     /* bytes of an event of /sse */
+#define BENCH_JSON           1024    /* bytes of the answer of /json */
 
 #define BENCH_CONT           0x0
 #define BENCH_TEXT           0x1
@@ -46,6 +48,7 @@ typedef enum {
     BENCH_STATE_HEAD = 0,   /* reads an HTTP request */
     BENCH_STATE_OPEN,       /* echoes frames */
     BENCH_STATE_SEND,       /* --send-and-close: sends, drops what it reads */
+    BENCH_STATE_STREAM,     /* /sse: sends events, drops what it reads */
     BENCH_STATE_END         /* all is said: flush, half-close, drop, close */
 } bench_state_t;
 
@@ -108,6 +111,7 @@ typedef struct {
     uint64_t         send;           /* bytes, with send_set */
     uint64_t         message_size;   /* of --send-and-close */
     long             reject;         /* per cent of handshakes */
+    long             interval;       /* ms between the events of a stream */
     uint64_t         die_after;      /* messages, with die_set */
     unsigned         send_set:1;
     unsigned         die_set:1;

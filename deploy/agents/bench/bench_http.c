@@ -223,6 +223,53 @@ bench_answer(bench_thread_t *t, bench_conn_t *c, const char *status,
 }
 
 
+/* 1 kB in the form of an answer to a JSON-RPC request. */
+
+static void
+bench_json(bench_thread_t *t, bench_conn_t *c, int keep)
+{
+    int                n;
+    char               answer[BENCH_JSON + 256];
+    static const char  open[] = "{\"jsonrpc\":\"2.0\",\"id\":1,"
+                                "\"result\":{\"text\":\"";
+    static const char  close[] = "\"}}\n";
+
+    n = snprintf(answer, sizeof(answer),
+                 "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                 "Content-Length: %d\r\nConnection: %s\r\n\r\n%s",
+                 BENCH_JSON, keep ? "keep-alive" : "close", open);
+
+    memset(answer + n, 'x', BENCH_JSON - strlen(open) - strlen(close));
+    n += (int) (BENCH_JSON - strlen(open) - strlen(close));
+    memcpy(answer + n, close, strlen(close));
+    n += (int) strlen(close);
+
+    c->deadline = bench_now() + BENCH_IDLE_TIMEOUT;
+
+    if (!keep) {
+        c->state = BENCH_STATE_END;
+    }
+
+    bench_send(t, c, (uint8_t *) answer, (size_t) n);
+}
+
+
+/* The head of a stream; bench_loop.c sends its events. */
+
+static void
+bench_stream(bench_thread_t *t, bench_conn_t *c)
+{
+    static const char  answer[] = "HTTP/1.1 200 OK\r\n"
+                                  "Content-Type: text/event-stream\r\n"
+                                  "Cache-Control: no-store\r\n"
+                                  "Connection: close\r\n\r\n";
+
+    c->state = BENCH_STATE_STREAM;
+    c->deadline = 0;
+    bench_send(t, c, (const uint8_t *) answer, sizeof(answer) - 1);
+}
+
+
 static void
 bench_handshake(bench_thread_t *t, bench_conn_t *c, const char *key)
 {
@@ -287,9 +334,15 @@ bench_request(bench_thread_t *t, bench_conn_t *c, char *head, size_t len)
         {
             bench_answer(t, c, "200 OK", "", "ok\n", keep);
 
+        } else if (strncmp(head + 4, "/json ", 6) == 0) {
+            bench_json(t, c, keep);
+
+        } else if (strncmp(head + 4, "/sse ", 5) == 0) {
+            bench_stream(t, c);
+
         } else {
             bench_answer(t, c, "404 Not Found", "",
-                         "there is only / and /healthz\n", keep);
+                         "there is only /, /healthz, /json and /sse\n", keep);
         }
 
     } else if (!bench_has_word(connection, "upgrade") || !bench_key_ok(key)) {

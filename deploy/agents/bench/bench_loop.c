@@ -431,6 +431,33 @@ bench_tick(bench_thread_t *t)
 }
 
 
+/*
+ * Every --event-interval: an event for each stream whose peer has taken all
+ * that came before.
+ */
+
+static void
+bench_events(bench_thread_t *t)
+{
+    bench_conn_t    *c, *next;
+    static uint8_t   event[BENCH_EVENT];
+
+    if (event[0] == 0) {
+        memset(event, 'x', BENCH_EVENT);
+        memcpy(event, "data: !", 7);
+        memcpy(event + BENCH_EVENT - 2, "\n\n", 2);
+    }
+
+    for (c = t->conns; c; c = next) {
+        next = c->next;
+
+        if (c->state == BENCH_STATE_STREAM && c->tail_len == c->tail_pos) {
+            bench_send(t, c, event, BENCH_EVENT);
+        }
+    }
+}
+
+
 /* SIGTERM came: idle connections end now, others after their message. */
 
 static void
@@ -447,7 +474,9 @@ bench_stop(bench_thread_t *t)
     for (c = t->conns; c; c = next) {
         next = c->next;
 
-        if (c->state == BENCH_STATE_HEAD && c->head_len == 0) {
+        if (c->state == BENCH_STATE_STREAM
+            || (c->state == BENCH_STATE_HEAD && c->head_len == 0))
+        {
             bench_free(t, c);
 
         } else if (c->state == BENCH_STATE_OPEN && c->left == 0
@@ -464,18 +493,22 @@ bench_stop(bench_thread_t *t)
 void *
 bench_thread(void *data)
 {
-    int                  i, n;
-    int64_t              now, tick, end;
+    int                  i, n, timeout;
+    int64_t              now, tick, sent, end;
     bench_conn_t        *c;
     bench_thread_t      *t;
     struct epoll_event   events[BENCH_EVENTS];
 
     t = data;
     tick = bench_now();
+    sent = tick;
+    timeout = bench.interval < 100 ? (int) bench.interval : 100;
     end = 0;
 
     for ( ;; ) {
-        n = epoll_wait(t->epoll, events, BENCH_EVENTS, bench_rpc_run(t));
+        n = bench_rpc_run(t);
+        n = epoll_wait(t->epoll, events, BENCH_EVENTS,
+                       n < timeout ? n : timeout);
 
         for (i = 0; i < n; i++) {
             c = events[i].data.ptr;
@@ -506,6 +539,11 @@ bench_thread(void *data)
         if (now - tick >= 100) {
             tick = now;
             bench_tick(t);
+        }
+
+        if (now - sent >= bench.interval) {
+            sent = now;
+            bench_events(t);
         }
 
         if (bench_stopping && !t->stopping) {

@@ -8,6 +8,7 @@ use warnings;
 use strict;
 
 use Exporter qw/import/;
+use File::Copy qw/copy/;
 use JSON::PP;
 
 use Test::Corral;
@@ -16,7 +17,7 @@ use Test::Corral::Shim qw/slurp/;
 
 our @EXPORT = qw/slurp/;
 
-our $AGENTS = "$Test::Corral::ROOT/deploy/agents";
+my $AGENTS = "$Test::Corral::ROOT/deploy/agents";
 
 sub new {
     my ($class, $t, %conf) = @_;
@@ -98,13 +99,23 @@ EOF2
 
 sub workers { @{ $_[0]{d}->api('GET', '/gateways')->{items} // [] } }
 
-# A service of the demo echo agent; returns its running instances.
+# A service of the demo echo agent; returns its running instances.  Agents do
+# not run as root, and a checkout may lie where nobody else may read.
 
 sub echo {
     my ($self, $name, $n, %doc) = @_;
 
+    my $dir = $self->{d}->dir();
+
+    for my $file (qw{common/corral_agent.py echo/agent.py}) {
+        my ($folder) = $file =~ m{^(\w+)/};
+        mkdir "$dir/$folder";
+        copy("$AGENTS/$file", "$dir/$file") && chmod(0755, "$dir/$folder",
+            "$dir/$file") == 2 or die "$dir/$file: $!\n";
+    }
+
     $self->{d}->service(name => $name, replicas => $n,
-        command => [ "$AGENTS/echo/agent.py", '--listen', '{listen}' ],
+        command => [ "$dir/echo/agent.py", '--listen', '{listen}' ],
         readiness_probe => { type => 'websocket', interval => '1s' }, %doc);
 
     return $self->{d}->wait_instances($name, sub {

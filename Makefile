@@ -38,6 +38,12 @@ CORRALD := $(wildcard controlplane/corrald.c \
 CTL := $(wildcard controlplane/ctl/*.c)
 SHIM := $(wildcard controlplane/shim/*.c)
 
+# what corrald asks by the gateways' own code, see auto/arrows.map
+
+RULES := ngx_module/corral_decode.c ngx_module/corral_decode_fields.c \
+         ngx_module/corral_match.c
+
+
 LUA := $(wildcard controlplane/store/*.lua)
 ASSETS := $(wildcard docs/openapi.json controlplane/api/*.html)
 
@@ -50,6 +56,7 @@ o = $(patsubst %.c,$(B)/obj/%.o,$(1))
 EMBEDDED := $(patsubst %,$(B)/gen/%.o,$(notdir $(LUA) $(ASSETS)))
 
 CORRALD_PKGS := libuv libmicrohttpd jansson hiredis yaml-0.1 libcrypto libcap-ng
+CORRALD_PKGS += libpcre2-8
 CTL_PKGS := libcurl yaml-0.1 jansson libcrypto
 
 ifeq ($(wildcard controlplane/corrald.c),)
@@ -128,7 +135,7 @@ ifeq ($(SHIM),)
 	@echo "no sources in controlplane/shim/: corral-shim skipped"
 endif
 
-$(B)/corrald: $(call o,$(CORRALD) $(COMMON)) $(EMBEDDED)
+$(B)/corrald: $(call o,$(CORRALD) $(COMMON) $(RULES)) $(EMBEDDED)
 	$(CC) $(LDFLAGS) -o $@ $^ $$(pkg-config --libs $(CORRALD_PKGS)) -lpthread
 
 $(B)/corral: $(call o,$(CTL) $(COMMON)) $(B)/base.a

@@ -33,7 +33,7 @@
 
 /* a document may grow a little when defaults are written out */
 
-#define CORRAL_DECODE_MAX  (CORRAL_DOCUMENT_MAX + 1024)
+#define CORRAL_DECODE_MAX  (CORRAL_DOCUMENT_MAX + 4096)
 
 
 /* what one call works with */
@@ -51,6 +51,7 @@ typedef struct {
 static int corral_decode_document(corral_kind_e kind, const char *json,
     size_t len, void *out, corral_decode_alloc_pt alloc, void *data,
     char *err, size_t size);
+static int corral_decode_members(corral_decode_t *d, void *out);
 static int corral_decode_value(corral_decode_t *d,
     const corral_decode_row_t *row, const json_t *value, void *out);
 static int corral_decode_preset(corral_decode_t *d,
@@ -63,6 +64,12 @@ static int corral_decode_word(corral_decode_t *d,
     const corral_decode_row_t *row, const json_t *value, int64_t *out);
 static int corral_decode_list(corral_decode_t *d,
     const corral_decode_row_t *row, const json_t *value, corral_strs_t *out);
+static int corral_decode_conditions(corral_decode_t *d,
+    const corral_decode_row_t *row, const json_t *value,
+    corral_conditions_t *out);
+static int corral_decode_weights(corral_decode_t *d,
+    const corral_decode_row_t *row, const json_t *value,
+    corral_weights_t *out);
 
 
 /* an error; control characters of foreign text do not reach the log */
@@ -244,16 +251,35 @@ corral_decode_instance(const char *json, size_t len, corral_instance_t *out,
 }
 
 
+/* The same for a rule. */
+
+int
+corral_decode_rule(const char *json, size_t len, corral_rule_t *out,
+    corral_decode_alloc_pt alloc, void *data, char *err, size_t size)
+{
+    corral_rule_t  rule;
+
+    if (corral_decode_document(CORRAL_RULE, json, len, &rule, alloc, data, err,
+                               size)
+        != 0)
+    {
+        return -1;
+    }
+
+    *out = rule;
+
+    return 0;
+}
+
+
 static int
 corral_decode_document(corral_kind_e kind, const char *json, size_t len,
     void *out, corral_decode_alloc_pt alloc, void *data, char *err,
     size_t size)
 {
-    int                         rc;
-    json_t                     *doc, *value;
-    size_t                      i;
-    corral_decode_t             d;
-    const corral_decode_row_t  *row;
+    int               rc;
+    json_t           *doc;
+    corral_decode_t   d;
 
     d.kind = &corral_decode_kinds[kind];
     d.alloc = alloc;
@@ -267,18 +293,35 @@ corral_decode_document(corral_kind_e kind, const char *json, size_t len,
     }
 
     d.doc = doc;
-    rc = 0;
-    memset(out, 0, d.kind->size);
 
-    for (i = 0; i < d.kind->n && rc == 0; i++) {
-        row = &d.kind->rows[d.kind->members[i].row];
-        value = json_object_get(doc, row->name);
-
-        rc = corral_decode_value(&d, row, value,
-                                 (char *) out + d.kind->members[i].offset);
-    }
+    rc = corral_decode_members(&d, out);
 
     json_decref(doc);
+
+    return rc;
+}
+
+
+/* fills the struct of d->kind from d->doc */
+
+static int
+corral_decode_members(corral_decode_t *d, void *out)
+{
+    int                         rc;
+    size_t                      i;
+    json_t                     *value;
+    const corral_decode_row_t  *row;
+
+    rc = 0;
+    memset(out, 0, d->kind->size);
+
+    for (i = 0; i < d->kind->n && rc == 0; i++) {
+        row = &d->kind->rows[d->kind->members[i].row];
+        value = json_object_get(d->doc, row->name);
+
+        rc = corral_decode_value(d, row, value,
+                                 (char *) out + d->kind->members[i].offset);
+    }
 
     return rc;
 }
@@ -308,6 +351,12 @@ corral_decode_value(corral_decode_t *d, const corral_decode_row_t *row,
 
     case CORRAL_DECODE_strings:
         return corral_decode_list(d, row, value, out);
+
+    case CORRAL_DECODE_conditions:
+        return corral_decode_conditions(d, row, value, out);
+
+    case CORRAL_DECODE_weights:
+        return corral_decode_weights(d, row, value, out);
 
     case CORRAL_DECODE_boolean:
         if (!json_is_boolean(value)) {
@@ -434,7 +483,9 @@ corral_decode_number(corral_decode_t *d, const corral_decode_row_t *row,
 {
     int64_t  n;
 
-    if (row->type == CORRAL_DECODE_integer) {
+    if (row->type == CORRAL_DECODE_integer
+        || row->type == CORRAL_DECODE_weights)
+    {
         n = json_integer_value(value);
 
         if (!json_is_integer(value) || n < row->min || n > row->max) {
@@ -478,7 +529,7 @@ corral_decode_word(corral_decode_t *d, const corral_decode_row_t *row,
     int64_t      i;
     const char  *words, *word;
 
-    words = row->values;
+    words = corral_decode_fields_words(row);
 
     for (i = 0; json_is_string(value); i++) {
         word = corral_decode_fields_word(&words, &len);
@@ -495,7 +546,8 @@ corral_decode_word(corral_decode_t *d, const corral_decode_row_t *row,
         }
     }
 
-    return corral_decode_refuse(d, row->name, value, "one of %s", row->values);
+    return corral_decode_refuse(d, row->name, value, "one of %s",
+                                corral_decode_fields_words(row));
 }
 
 
@@ -542,10 +594,110 @@ corral_decode_list(corral_decode_t *d, const corral_decode_row_t *row,
 }
 
 
+static int
+corral_decode_conditions(corral_decode_t *d, const corral_decode_row_t *row,
+    const json_t *value, corral_conditions_t *out)
+{
+    size_t           i, n;
+    corral_decode_t  item;
+    char             err[CORRAL_DECODE_ERROR];
+
+    n = json_array_size(value);
+
+    if (!json_is_array(value) || n > (size_t) row->max) {
+        return corral_decode_refuse(d, row->name, value,
+                                    "an array of at most %" PRId64 " objects",
+                                    row->max);
+    }
+
+    out->n = (uint32_t) n;
+
+    if (n == 0) {
+        return 0;
+    }
+
+    out->items = corral_decode_alloc(d, n * sizeof(corral_condition_t));
+    if (out->items == NULL) {
+        return -1;
+    }
+
+    item = *d;
+    item.kind = &corral_decode_condition;
+    item.err = err;
+    item.size = sizeof(err);
+
+    for (i = 0; i < n; i++) {
+        item.doc = json_array_get(value, i);
+
+        if (!json_is_object(item.doc)) {
+            return corral_decode_refuse(d, row->name, item.doc,
+                                        "an object with \"field\" and "
+                                        "\"operator\"");
+        }
+
+        if (corral_decode_members(&item, &out->items[i]) != 0) {
+            return corral_decode_refuse(d, row->name, NULL, "item %zu: %.120s",
+                                        i, err);
+        }
+    }
+
+    return 0;
+}
+
+
+static int
+corral_decode_weights(corral_decode_t *d, const corral_decode_row_t *row,
+    const json_t *value, corral_weights_t *out)
+{
+    size_t       n;
+    json_t      *item, *name;
+    const char  *key;
+
+    n = json_object_size(value);
+
+    if (!json_is_object(value) || n > CORRAL_DECODE_WEIGHTS) {
+        return corral_decode_refuse(d, row->name, value, "an object of at most"
+                                    " %d integers", CORRAL_DECODE_WEIGHTS);
+    }
+
+    if (n == 0) {
+        return 0;
+    }
+
+    out->items = corral_decode_alloc(d, n * sizeof(corral_weight_t));
+    if (out->items == NULL) {
+        return -1;
+    }
+
+    json_object_foreach((json_t *) value, key, item) {
+
+        if (corral_decode_number(d, row, item, &out->items[out->n].weight)
+            != 0)
+        {
+            return -1;
+        }
+
+        name = json_string(key);
+
+        if (name == NULL
+            || corral_decode_copy(d, row, name, &out->items[out->n].name) != 0)
+        {
+            json_decref(name);
+            return -1;
+        }
+
+        json_decref(name);
+        out->n++;
+    }
+
+    return 0;
+}
+
+
 /*
- * What a line of an image is: CORRAL_SERVICE, CORRAL_INSTANCE, or -1 with a
- * sentence in err.  The lines that corrald and gateways write begin with
- * "kind", and are not parsed here; of others only "kind" is judged.
+ * What a line of an image is: CORRAL_SERVICE, CORRAL_INSTANCE, CORRAL_RULE, or
+ * -1 with a sentence in err.  The lines that corrald and gateways write begin
+ * with "kind", and are not parsed here; of others only "kind" is judged.
  */
 
 int
@@ -556,7 +708,7 @@ corral_decode_kind(const char *json, size_t len, char *err, size_t size)
     char        text[32], is[72];
     const char *word;
 
-    for (i = CORRAL_SERVICE; i <= CORRAL_INSTANCE; i++) {
+    for (i = CORRAL_SERVICE; i < CORRAL_KINDS; i++) {
         kind = snprintf(text, sizeof(text), "{\"kind\":\"%s\",",
                         corral_decode_kinds[i].name);
 
@@ -574,7 +726,7 @@ corral_decode_kind(const char *json, size_t len, char *err, size_t size)
     word = json_string_value(member);
     kind = -1;
 
-    for (i = CORRAL_SERVICE; word && i <= CORRAL_INSTANCE; i++) {
+    for (i = CORRAL_SERVICE; word && i < CORRAL_KINDS; i++) {
         kind = strcmp(word, corral_decode_kinds[i].name) == 0 ? i : kind;
     }
 
@@ -582,8 +734,8 @@ corral_decode_kind(const char *json, size_t len, char *err, size_t size)
         corral_decode_error(err, size, "\"kind\" is missing");
 
     } else if (kind == -1) {
-        corral_decode_error(err, size, "\"kind\" is %s, it must be \"service\""
-                            " or \"instance\"",
+        corral_decode_error(err, size, "\"kind\" is %s, it must be "
+                            "\"service\", \"instance\" or \"rule\"",
                             corral_decode_show(member, is, sizeof(is)));
     }
 

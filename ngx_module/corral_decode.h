@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <corral_schema.h>
+
 
 #define CORRAL_DECODE_UNSET     (-1)    /* integer or duration that is null */
 #define CORRAL_DECODE_ERROR     512     /* a size that fits any error */
@@ -36,7 +38,9 @@ typedef struct {
 
 typedef enum {
     CORRAL_SERVICE = 0,
-    CORRAL_INSTANCE
+    CORRAL_INSTANCE,
+    CORRAL_RULE,
+    CORRAL_KINDS
 } corral_kind_e;
 
 
@@ -104,6 +108,25 @@ typedef enum {
     CORRAL_HEALTH_UNHEALTHY,
     CORRAL_HEALTH_UNKNOWN
 } corral_health_e;
+
+
+typedef enum {
+    CORRAL_STRATEGY_ROUND_ROBIN = 0,
+    CORRAL_STRATEGY_RANDOM,
+    CORRAL_STRATEGY_WEIGHTED_RANDOM,
+    CORRAL_STRATEGY_LEAST_CONNECTIONS,
+    CORRAL_STRATEGY_HASH_BASED,
+    CORRAL_STRATEGY_MANUAL,
+    CORRAL_STRATEGY_TAG_BASED
+} corral_strategy_e;
+
+
+#define corral_decode_operator_e(word, text)  CORRAL_OPERATOR_##word,
+
+typedef enum {
+    CORRAL_OPERATORS(corral_decode_operator_e)
+    CORRAL_OPERATOR_NUMBER
+} corral_operator_e;
 
 
 /* Durations are in milliseconds.  -1: null, left to the directives. */
@@ -184,6 +207,49 @@ typedef struct {
 } corral_instance_t;
 
 
+typedef struct {
+    corral_str_t    field;
+    int64_t         operator;           /* corral_operator_e */
+    corral_str_t    value;
+    corral_strs_t   values;
+    int64_t         case_sensitive;
+} corral_condition_t;
+
+
+typedef struct {
+    uint32_t             n;
+    corral_condition_t  *items;
+} corral_conditions_t;
+
+
+typedef struct {
+    corral_str_t    name;               /* of a service */
+    int64_t         weight;
+} corral_weight_t;
+
+
+typedef struct {
+    uint32_t          n;
+    corral_weight_t  *items;
+} corral_weights_t;
+
+
+typedef struct {
+    corral_str_t         rule_id;
+    corral_str_t         name;
+    int64_t              priority;
+    int64_t              enabled;
+    corral_conditions_t  conditions;
+    corral_strs_t        target_services;
+    corral_strs_t        target_tags;
+    int64_t              target_strategy;    /* corral_strategy_e */
+    corral_str_t         hash_key;
+    corral_weights_t     weights;
+    int64_t              weight;
+    corral_str_t         fallback_service;   /* empty: none */
+} corral_rule_t;
+
+
 /* An image or state file while it is read; data must outlive it. */
 
 typedef struct {
@@ -212,12 +278,16 @@ int corral_decode_service(const char *json, size_t len, corral_service_t *out,
 int corral_decode_instance(const char *json, size_t len,
     corral_instance_t *out, corral_decode_alloc_pt alloc, void *data,
     char *err, size_t size);
+int corral_decode_rule(const char *json, size_t len, corral_rule_t *out,
+    corral_decode_alloc_pt alloc, void *data, char *err, size_t size);
 int corral_decode_kind(const char *json, size_t len, char *err, size_t size);
 
 size_t corral_decode_print_service(const corral_service_t *service, char *buf,
     size_t size);
 size_t corral_decode_print_instance(const corral_instance_t *instance,
     char *buf, size_t size);
+size_t corral_decode_print_rule(const corral_rule_t *rule, char *buf,
+    size_t size);
 size_t corral_decode_print_head(const char *epoch, uint64_t revision,
     uint64_t lines, uint32_t crc32, char *buf, size_t size);
 uint32_t corral_decode_crc32(uint32_t crc, const void *data, size_t len);

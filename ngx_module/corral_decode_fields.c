@@ -30,6 +30,14 @@ static const corral_decode_row_t  corral_decode_instance_rows[] = {
     CORRAL_INSTANCE_FIELDS(X)
 };
 
+static const corral_decode_row_t  corral_decode_rule_rows[] = {
+    CORRAL_RULE_FIELDS(X)
+};
+
+static const corral_decode_row_t  corral_decode_condition_rows[] = {
+    CORRAL_CONDITION_FIELDS(X)
+};
+
 #undef X
 
 #define X(name, type, owner, flags, min, max, values, preset, text)           \
@@ -43,6 +51,20 @@ enum { CORRAL_SERVICE_FIELDS(X) };
     CORRAL_DECODE_ROW_instance_##name,
 
 enum { CORRAL_INSTANCE_FIELDS(X) };
+
+#undef X
+
+#define X(name, type, owner, flags, min, max, values, preset, text)           \
+    CORRAL_DECODE_ROW_rule_##name,
+
+enum { CORRAL_RULE_FIELDS(X) };
+
+#undef X
+
+#define X(name, type, owner, flags, min, max, values, preset, text)           \
+    CORRAL_DECODE_ROW_condition_##name,
+
+enum { CORRAL_CONDITION_FIELDS(X) };
 
 #undef X
 
@@ -62,6 +84,22 @@ enum { CORRAL_INSTANCE_FIELDS(X) CORRAL_DECODE_END_instance };
 
 #undef X
 
+#define X(name, type, owner, flags, min, max, values, preset, text)           \
+    CORRAL_DECODE_FLAGS_rule_##name = (flags),                                \
+    CORRAL_DECODE_TYPE_rule_##name = CORRAL_DECODE_##type,
+
+enum { CORRAL_RULE_FIELDS(X) CORRAL_DECODE_END_rule };
+
+#undef X
+
+#define X(name, type, owner, flags, min, max, values, preset, text)           \
+    CORRAL_DECODE_FLAGS_condition_##name = (flags),                           \
+    CORRAL_DECODE_TYPE_condition_##name = CORRAL_DECODE_##type,
+
+enum { CORRAL_CONDITION_FIELDS(X) CORRAL_DECODE_END_condition };
+
+#undef X
+
 
 /* does the member of the struct fit the type of the row? */
 
@@ -72,6 +110,10 @@ enum { CORRAL_INSTANCE_FIELDS(X) CORRAL_DECODE_END_instance };
         corral_str_t:  corral_decode_is(type, CORRAL_DECODE_string)           \
                        || corral_decode_is(type, CORRAL_DECODE_name),         \
         corral_strs_t: corral_decode_is(type, CORRAL_DECODE_strings),         \
+        corral_conditions_t:                                                  \
+                       corral_decode_is(type, CORRAL_DECODE_conditions),      \
+        corral_weights_t:                                                     \
+                       corral_decode_is(type, CORRAL_DECODE_weights),         \
         int64_t:       corral_decode_is(type, CORRAL_DECODE_integer)          \
                        || corral_decode_is(type, CORRAL_DECODE_boolean)       \
                        || corral_decode_is(type, CORRAL_DECODE_duration)      \
@@ -165,6 +207,31 @@ static const corral_decode_member_t  corral_decode_instance_members[] = {
 };
 
 
+static const corral_decode_member_t  corral_decode_rule_members[] = {
+    corral_decode_member(rule, rule_id),
+    corral_decode_member(rule, name),
+    corral_decode_member(rule, priority),
+    corral_decode_member(rule, enabled),
+    corral_decode_member(rule, conditions),
+    corral_decode_member(rule, target_services),
+    corral_decode_member(rule, target_tags),
+    corral_decode_member(rule, target_strategy),
+    corral_decode_member(rule, hash_key),
+    corral_decode_member(rule, weights),
+    corral_decode_member(rule, weight),
+    corral_decode_member(rule, fallback_service)
+};
+
+
+static const corral_decode_member_t  corral_decode_condition_members[] = {
+    corral_decode_member(condition, field),
+    corral_decode_member(condition, operator),
+    corral_decode_member(condition, value),
+    corral_decode_member(condition, values),
+    corral_decode_member(condition, case_sensitive)
+};
+
+
 #define corral_decode_count(array)  (sizeof(array) / sizeof((array)[0]))
 
 /* every field with CORRAL_G has its member */
@@ -180,6 +247,14 @@ _Static_assert(0 CORRAL_INSTANCE_FIELDS(X)
                == corral_decode_count(corral_decode_instance_members),
                "a field of instances with CORRAL_G has no member");
 
+_Static_assert(0 CORRAL_RULE_FIELDS(X)
+               == corral_decode_count(corral_decode_rule_members),
+               "a field of rules with CORRAL_G has no member");
+
+_Static_assert(0 CORRAL_CONDITION_FIELDS(X)
+               == corral_decode_count(corral_decode_condition_members),
+               "a field of conditions with CORRAL_G has no member");
+
 #undef X
 
 
@@ -192,8 +267,38 @@ const corral_decode_kind_t  corral_decode_kinds[] = {
     { "instance", "instance_id", corral_decode_instance_rows,
       corral_decode_instance_members,
       corral_decode_count(corral_decode_instance_members),
-      sizeof(corral_instance_t) }
+      sizeof(corral_instance_t) },
+
+    { "rule", "rule_id", corral_decode_rule_rows,
+      corral_decode_rule_members,
+      corral_decode_count(corral_decode_rule_members),
+      sizeof(corral_rule_t) }
 };
+
+
+const corral_decode_kind_t  corral_decode_condition = {
+    "condition", "field", corral_decode_condition_rows,
+    corral_decode_condition_members,
+    corral_decode_count(corral_decode_condition_members),
+    sizeof(corral_condition_t)
+};
+
+
+#define X(word, text)  " " #word
+
+static const char  corral_decode_operators[] = CORRAL_OPERATORS(X);
+
+#undef X
+
+
+/* The words of an enumeration; a long list has a table of its own. */
+
+const char *
+corral_decode_fields_words(const corral_decode_row_t *row)
+{
+    return strcmp(row->values, "CORRAL_OPERATORS") == 0
+           ? corral_decode_operators + 1 : row->values;
+}
 
 
 /*

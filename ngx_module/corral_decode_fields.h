@@ -13,6 +13,9 @@
 #include <stdint.h>
 
 
+#define CORRAL_DECODE_WEIGHTS  256    /* members of one object of weights */
+
+
 typedef enum {
     CORRAL_DECODE_string = 0,
     CORRAL_DECODE_name,
@@ -23,6 +26,8 @@ typedef enum {
     CORRAL_DECODE_strings,
     CORRAL_DECODE_map,
     CORRAL_DECODE_probe,
+    CORRAL_DECODE_conditions,
+    CORRAL_DECODE_weights,
     CORRAL_DECODE_time
 } corral_decode_type_e;
 
@@ -59,7 +64,9 @@ typedef struct {
 
 
 extern const corral_decode_kind_t  corral_decode_kinds[];    /* corral_kind_e */
+extern const corral_decode_kind_t  corral_decode_condition;  /* of a rule */
 
+const char *corral_decode_fields_words(const corral_decode_row_t *row);
 const char *corral_decode_fields_word(const char **words, size_t *len);
 
 

@@ -29,6 +29,10 @@ typedef struct {
 } corral_decode_print_t;
 
 
+static void corral_decode_print_members(corral_decode_print_t *t,
+    const corral_decode_kind_t *kind, const void *doc);
+
+
 static void
 corral_decode_print_put(corral_decode_print_t *t, const char *data, size_t len)
 {
@@ -106,6 +110,48 @@ corral_decode_print_word(corral_decode_print_t *t, const char *words,
 
 
 static void
+corral_decode_print_conditions(corral_decode_print_t *t,
+    const corral_conditions_t *list)
+{
+    uint32_t  i;
+
+    corral_decode_print_put(t, "[", 1);
+
+    for (i = 0; i < list->n; i++) {
+        corral_decode_print_puts(t, i ? ",{" : "{");
+        corral_decode_print_members(t, &corral_decode_condition,
+                                    &list->items[i]);
+        corral_decode_print_put(t, "}", 1);
+    }
+
+    corral_decode_print_put(t, "]", 1);
+}
+
+
+static void
+corral_decode_print_weights(corral_decode_print_t *t,
+    const corral_weights_t *list)
+{
+    char      text[24];
+    uint32_t  i;
+
+    corral_decode_print_put(t, "{", 1);
+
+    for (i = 0; i < list->n; i++) {
+        if (i > 0) {
+            corral_decode_print_put(t, ",", 1);
+        }
+
+        corral_decode_print_string(t, &list->items[i].name);
+        snprintf(text, sizeof(text), ":%" PRId64, list->items[i].weight);
+        corral_decode_print_puts(t, text);
+    }
+
+    corral_decode_print_put(t, "}", 1);
+}
+
+
+static void
 corral_decode_print_value(corral_decode_print_t *t,
     const corral_decode_row_t *row, const void *member)
 {
@@ -123,8 +169,17 @@ corral_decode_print_value(corral_decode_print_t *t,
         corral_decode_print_list(t, member);
         return;
 
+    case CORRAL_DECODE_conditions:
+        corral_decode_print_conditions(t, member);
+        return;
+
+    case CORRAL_DECODE_weights:
+        corral_decode_print_weights(t, member);
+        return;
+
     case CORRAL_DECODE_enumerate:
-        corral_decode_print_word(t, row->values, *(const int64_t *) member);
+        corral_decode_print_word(t, corral_decode_fields_words(row),
+                                 *(const int64_t *) member);
         return;
 
     case CORRAL_DECODE_boolean:
@@ -154,13 +209,32 @@ corral_decode_print_value(corral_decode_print_t *t,
 }
 
 
+/* the members of an object, without its braces */
+
+static void
+corral_decode_print_members(corral_decode_print_t *t,
+    const corral_decode_kind_t *kind, const void *doc)
+{
+    size_t                      i;
+    const corral_decode_row_t  *row;
+
+    for (i = 0; i < kind->n; i++) {
+        row = &kind->rows[kind->members[i].row];
+
+        corral_decode_print_puts(t, i ? ",\"" : "\"");
+        corral_decode_print_puts(t, row->name);
+        corral_decode_print_puts(t, "\":");
+        corral_decode_print_value(t, row,
+                                (const char *) doc + kind->members[i].offset);
+    }
+}
+
+
 static size_t
 corral_decode_print(const corral_decode_kind_t *kind, const void *doc,
     char *buf, size_t size)
 {
-    size_t                      i;
-    corral_decode_print_t       t;
-    const corral_decode_row_t  *row;
+    corral_decode_print_t  t;
 
     t.buf = buf;
     t.size = size;
@@ -168,18 +242,8 @@ corral_decode_print(const corral_decode_kind_t *kind, const void *doc,
 
     corral_decode_print_puts(&t, "{\"kind\":\"");
     corral_decode_print_puts(&t, kind->name);
-    corral_decode_print_put(&t, "\"", 1);
-
-    for (i = 0; i < kind->n; i++) {
-        row = &kind->rows[kind->members[i].row];
-
-        corral_decode_print_puts(&t, ",\"");
-        corral_decode_print_puts(&t, row->name);
-        corral_decode_print_puts(&t, "\":");
-        corral_decode_print_value(&t, row,
-                                (const char *) doc + kind->members[i].offset);
-    }
-
+    corral_decode_print_puts(&t, "\",");
+    corral_decode_print_members(&t, kind, doc);
     corral_decode_print_puts(&t, "}\n");
 
     if (size > 0) {
@@ -214,6 +278,16 @@ corral_decode_print_instance(const corral_instance_t *instance, char *buf,
 {
     return corral_decode_print(&corral_decode_kinds[CORRAL_INSTANCE],
                                instance, buf, size);
+}
+
+
+/* The same for a rule. */
+
+size_t
+corral_decode_print_rule(const corral_rule_t *rule, char *buf, size_t size)
+{
+    return corral_decode_print(&corral_decode_kinds[CORRAL_RULE], rule, buf,
+                               size);
 }
 
 

@@ -47,6 +47,7 @@ typedef struct {
                                                as the client encoded it */
     ngx_str_t                    unparsed_uri;   /* the client's, for logs */
     ngx_str_t                    session;   /* session id, or empty */
+    ngx_str_t                    rule;      /* name of the rule, or empty */
     ngx_str_t                    upstream_host;  /* Host for the agent */
 
     /* step 4, wait: reserves; step 5, upstream: replaces it on a retry */
@@ -136,6 +137,13 @@ ngx_int_t ngx_http_corral_set_header(ngx_http_request_t *r, ngx_str_t *name,
 /* Finds a header of the request by its name in lower case; NULL if none. */
 ngx_table_elt_t *ngx_http_corral_get_header(ngx_http_request_t *r,
     ngx_str_t *name);
+
+/*
+ * A hash of the value that a hash key names (hash_key in corral_schema.h); a
+ * request without that value is hashed by the address of its client.
+ */
+uint64_t ngx_http_corral_hash(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx, ngx_str_t *key);
 
 /*
  * Answers with a problem document (RFC 9457): status, code (a stable word) and

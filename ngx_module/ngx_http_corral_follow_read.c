@@ -47,7 +47,8 @@ static ngx_str_t  ngx_http_corral_follow_read_fields[] = {
 
 static ngx_str_t  ngx_http_corral_follow_read_kinds[] = {
     ngx_string("service"),
-    ngx_string("instance")
+    ngx_string("instance"),
+    ngx_string("rule")
 };
 
 
@@ -261,13 +262,13 @@ ngx_http_corral_follow_read_changes(ngx_http_corral_redis_reply_t *entries)
     }
 
     ctx->batch = ngx_create_pool(4096, ngx_cycle->log);
+    rc = ctx->batch ? NGX_OK : NGX_ERROR;
 
-    if (ctx->batch == NULL
-        || ngx_array_init(&ctx->ids[0], ctx->batch, 4, sizeof(ngx_str_t))
-           != NGX_OK
-        || ngx_array_init(&ctx->ids[1], ctx->batch, 4, sizeof(ngx_str_t))
-           != NGX_OK)
-    {
+    for (i = 0; i < NGX_HTTP_CORRAL_KINDS && rc == NGX_OK; i++) {
+        rc = ngx_array_init(&ctx->ids[i], ctx->batch, 4, sizeof(ngx_str_t));
+    }
+
+    if (rc != NGX_OK) {
         ngx_http_corral_follow_update_failed();
         return;
     }
@@ -370,7 +371,7 @@ ngx_http_corral_follow_read_change(ngx_rbtree_t *seen,
 
     id = &values[CHANGE_id]->str;
 
-    for (i = 0; i < 2; i++) {
+    for (i = 0; i < NGX_HTTP_CORRAL_KINDS; i++) {
         if (ngx_strcmp(values[CHANGE_kind]->str.data,
                        ngx_http_corral_follow_read_kinds[i].data)
             == 0)

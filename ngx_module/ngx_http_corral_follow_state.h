@@ -70,9 +70,9 @@ typedef struct {
     ngx_http_corral_redis_reply_t    *list;
     ngx_uint_t                        pos;
 
-    /* a batch of changes: ids of services, then of instances */
+    /* a batch of changes: ids by kind */
     ngx_pool_t                       *batch;
-    ngx_array_t                       ids[2];
+    ngx_array_t                       ids[NGX_HTTP_CORRAL_KINDS];
     ngx_uint_t                        fetched;     /* of ids[kind] */
     ngx_uint_t                        asked;       /* by this HMGET */
 

@@ -38,7 +38,8 @@ static void ngx_http_corral_follow_update_commit(void);
 
 static ngx_http_corral_key_e  ngx_http_corral_follow_update_hashes[] = {
     NGX_HTTP_CORRAL_KEY_SERVICES,
-    NGX_HTTP_CORRAL_KEY_INSTANCES
+    NGX_HTTP_CORRAL_KEY_INSTANCES,
+    NGX_HTTP_CORRAL_KEY_RULES
 };
 
 
@@ -263,13 +264,12 @@ static ngx_str_t  argv[2 + NGX_HTTP_CORRAL_FOLLOW_BATCH];
 
     if (ctx->fetched == ctx->ids[ctx->kind].nelts) {
 
-        if (ctx->kind == NGX_HTTP_CORRAL_INSTANCE) {
+        if (++ctx->kind == NGX_HTTP_CORRAL_KINDS) {
             ctx->phase = NGX_HTTP_CORRAL_FOLLOW_COMMIT;
             ngx_http_corral_follow_update_post();
             return;
         }
 
-        ctx->kind = NGX_HTTP_CORRAL_INSTANCE;
         ctx->fetched = 0;
 
         ngx_http_corral_follow_update_fetch();
@@ -395,12 +395,10 @@ ngx_http_corral_follow_update_work(ngx_event_t *ev)
 
     if (ctx->cursor_len == 1 && ctx->cursor[0] == '0') {
 
-        if (ctx->kind == NGX_HTTP_CORRAL_INSTANCE) {
+        if (++ctx->kind == NGX_HTTP_CORRAL_KINDS) {
             ngx_http_corral_follow_update_verify();
             return;
         }
-
-        ctx->kind = NGX_HTTP_CORRAL_INSTANCE;
     }
 
     ngx_http_corral_follow_update_scan();
@@ -498,9 +496,9 @@ ngx_http_corral_follow_update_commit(void)
 
         ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
                       "corral: registry loaded from Redis: epoch \"%s\", "
-                      "revision %uL, %uD services, %uD instances",
-                      info->epoch, info->revision, info->services,
-                      info->instances);
+                      "revision %uL, %uD services, %uD instances, %uD "
+                      "rules", info->epoch, info->revision, info->services,
+                      info->instances, info->rules);
     }
 
     ngx_http_corral_publish_ack();

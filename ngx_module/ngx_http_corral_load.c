@@ -451,10 +451,8 @@ ngx_http_corral_load_put(void)
 
     line.data = (u_char *) data;
 
-    rc = ngx_http_corral_registry_put((kind == CORRAL_SERVICE)
-                                      ? NGX_HTTP_CORRAL_SERVICE
-                                      : NGX_HTTP_CORRAL_INSTANCE,
-                                      &line, &load->name,
+    rc = ngx_http_corral_registry_put((ngx_http_corral_kind_e) kind, &line,
+                                      &load->name,
                                       (ngx_uint_t) load->image.number);
 
     if (rc == NGX_DECLINED) {

@@ -396,13 +396,13 @@ ngx_http_corral_status_handler(ngx_http_request_t *r)
         "\"gateway\":\"%V\",\"zone\":\"%V\",\"pid\":%P,\"epoch\":\"%s\","
         "\"revision\":%uL,\"source\":\"%V\",\"refused\":%uD,"
         "\"redis\":{\"configured\":%s,\"connected\":%s,\"initialised\":%s},"
-        "\"connections\":%ui,\"services\":[",
+        "\"connections\":%ui,\"rules\":%uD,\"services\":[",
         NGX_HTTP_CORRAL_VERSION, &mcf->cluster, &mcf->node, &mcf->gateway,
         &nonce, ngx_pid, info->epoch, info->revision, &sync->source,
         info->refused, sync->configured ? "true" : "false",
         sync->connected ? "true" : "false",
         sync->initialised ? "true" : "false",
-        ngx_http_corral_relay_count());
+        ngx_http_corral_relay_count(), info->rules);
 
     ngx_http_corral_registry_walk(ngx_http_corral_status_service, &out);
 
@@ -600,9 +600,12 @@ ngx_http_corral_metrics_gateway(ngx_http_corral_metrics_out_t *out)
         "corral_registry_services %uD\n"
         "# HELP corral_registry_instances Instances this worker knows\n"
         "# TYPE corral_registry_instances gauge\n"
-        "corral_registry_instances %uD\n",
+        "corral_registry_instances %uD\n"
+        "# HELP corral_registry_rules Rules this worker knows\n"
+        "# TYPE corral_registry_rules gauge\n"
+        "corral_registry_rules %uD\n",
         NGX_HTTP_CORRAL_VERSION, serving, exiting, info->revision,
-        info->services, info->instances);
+        info->services, info->instances, info->rules);
 
     ngx_http_corral_metrics_print(out,
         "# HELP corral_registry_refused_total Documents this worker refused\n"

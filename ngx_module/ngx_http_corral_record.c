@@ -269,6 +269,7 @@ ngx_http_corral_record_pack_strings(ngx_http_corral_packer_t *pk,
     s[NGX_HTTP_CORRAL_RECORD_TENANT] = &ctx->tenant;
     s[NGX_HTTP_CORRAL_RECORD_SUBJECT] = &ctx->subject;
     s[NGX_HTTP_CORRAL_RECORD_SESSION] = &ctx->session;
+    s[NGX_HTTP_CORRAL_RECORD_RULE] = &ctx->rule;
     s[NGX_HTTP_CORRAL_RECORD_PREFIX] = &ctx->prefix;
     s[NGX_HTTP_CORRAL_RECORD_TARGET] = &ctx->uri;
     s[NGX_HTTP_CORRAL_RECORD_UPSTREAM_HOST] = &ctx->upstream_host;
@@ -697,6 +698,8 @@ ngx_http_corral_record_ctx(ngx_http_request_t *r,
                                                NGX_HTTP_CORRAL_RECORD_SUBJECT);
     ctx->session = ngx_http_corral_record_string(record,
                                                NGX_HTTP_CORRAL_RECORD_SESSION);
+    ctx->rule = ngx_http_corral_record_string(record,
+                                              NGX_HTTP_CORRAL_RECORD_RULE);
     ctx->prefix = ngx_http_corral_record_string(record,
                                                 NGX_HTTP_CORRAL_RECORD_PREFIX);
     ctx->uri = ngx_http_corral_record_string(record,

@@ -25,7 +25,6 @@ static ngx_int_t ngx_http_corral_registry_put_service(ngx_str_t *json,
     ngx_uint_t line);
 static ngx_int_t ngx_http_corral_registry_put_instance(ngx_str_t *json,
     ngx_uint_t line);
-static ngx_int_t ngx_http_corral_registry_refuse(ngx_uint_t line, char *err);
 static ngx_http_corral_idoc_t *ngx_http_corral_registry_idoc(
     corral_instance_t *doc, char *err);
 static ngx_int_t ngx_http_corral_registry_address(ngx_http_corral_idoc_t *idoc,
@@ -42,6 +41,8 @@ static void ngx_http_corral_registry_drop_unseen(void);
 static ngx_int_t ngx_http_corral_registry_attach(ngx_http_corral_ientry_t *i,
     corral_str_t *service_id);
 static void ngx_http_corral_registry_swap(void);
+static ngx_int_t ngx_http_corral_registry_settle(uint64_t start,
+    uint64_t budget);
 static void ngx_http_corral_registry_swap_instance(
     ngx_http_corral_ientry_t *i);
 static void ngx_http_corral_registry_swap_service(
@@ -78,7 +79,7 @@ ngx_http_corral_registry_init(ngx_cycle_t *cycle, ngx_uint_t methods)
 
     reg->methods = methods | CORRAL_BALANCE_ROUND_ROBIN;
 
-    return NGX_OK;
+    return ngx_http_corral_registry_rules_init(cycle);
 }
 
 
@@ -299,6 +300,8 @@ ngx_http_corral_registry_unsee(void)
         s = ngx_queue_data(q, ngx_http_corral_sentry_t, queue);
         s->put = 0;
     }
+
+    ngx_http_corral_registry_rules_unsee();
 }
 
 
@@ -310,9 +313,20 @@ ngx_http_corral_registry_put(ngx_http_corral_kind_e kind, ngx_str_t *json,
 
     ngx_http_corral_reg.from = from;
 
-    rc = (kind == NGX_HTTP_CORRAL_SERVICE)
-         ? ngx_http_corral_registry_put_service(json, line)
-         : ngx_http_corral_registry_put_instance(json, line);
+    switch (kind) {
+
+    case NGX_HTTP_CORRAL_SERVICE:
+        rc = ngx_http_corral_registry_put_service(json, line);
+        break;
+
+    case NGX_HTTP_CORRAL_INSTANCE:
+        rc = ngx_http_corral_registry_put_instance(json, line);
+        break;
+
+    default: /* NGX_HTTP_CORRAL_RULE */
+        rc = ngx_http_corral_registry_rules_put(json, line);
+        break;
+    }
 
     ngx_reset_pool(ngx_http_corral_reg.tmp);
 
@@ -535,7 +549,7 @@ ngx_http_corral_registry_attach(ngx_http_corral_ientry_t *i,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_corral_registry_refuse(ngx_uint_t line, char *err)
 {
     ngx_http_corral_reg.info.refused++;
@@ -772,6 +786,11 @@ ngx_http_corral_registry_del(ngx_http_corral_kind_e kind, ngx_str_t *id)
         return;
     }
 
+    if (kind == NGX_HTTP_CORRAL_RULE) {
+        ngx_http_corral_registry_rules_del(id);
+        return;
+    }
+
     i = ngx_http_corral_registry_instance(id, 0);
 
     if (i) {
@@ -786,12 +805,18 @@ ngx_http_corral_registry_commit(ngx_str_t *epoch, uint64_t revision,
     ngx_msec_t budget)
 {
     uint64_t                     start;
+    ngx_int_t                    rc;
     ngx_queue_t                 *q;
     ngx_http_corral_sentry_t    *s;
     ngx_http_corral_registry_t  *reg;
 
     reg = &ngx_http_corral_reg;
     start = ngx_http_corral_registry_usec();
+
+    if (reg->settling) {
+        return ngx_http_corral_registry_settle(start,
+                                               (uint64_t) budget * 1000);
+    }
 
     if (!reg->closed) {
         reg->closed = 1;
@@ -825,6 +850,17 @@ ngx_http_corral_registry_commit(ngx_str_t *epoch, uint64_t revision,
         }
     }
 
+    rc = ngx_http_corral_registry_rules_build(start, (uint64_t) budget * 1000);
+
+    if (rc == NGX_AGAIN) {
+        return NGX_AGAIN;
+    }
+
+    if (rc != NGX_OK) {
+        ngx_http_corral_registry_abort();
+        return NGX_ERROR;
+    }
+
     ngx_http_corral_registry_swap();
 
     ngx_cpystrn(reg->info.epoch, epoch->data, ngx_min(epoch->len, 64) + 1);
@@ -834,6 +870,22 @@ ngx_http_corral_registry_commit(ngx_str_t *epoch, uint64_t revision,
     if (reg->swapped) {
         reg->swapped();
     }
+
+    return ngx_http_corral_registry_settle(start, (uint64_t) budget * 1000);
+}
+
+
+/* what is left to do behind the swap */
+
+static ngx_int_t
+ngx_http_corral_registry_settle(uint64_t start, uint64_t budget)
+{
+    if (ngx_http_corral_registry_rules_settle(start, budget) == NGX_AGAIN) {
+        return NGX_AGAIN;
+    }
+
+    ngx_http_corral_reg.settling = 0;
+    ngx_http_corral_reg.updating = 0;
 
     return NGX_OK;
 }
@@ -881,6 +933,8 @@ ngx_http_corral_registry_drop_unseen(void)
             ngx_http_corral_registry_mark(s);
         }
     }
+
+    ngx_http_corral_registry_rules_drop_unseen();
 }
 
 
@@ -930,10 +984,12 @@ ngx_http_corral_registry_swap(void)
 
     ngx_queue_init(&reg->dirty);
 
+    ngx_http_corral_registry_rules_swap();
+
     ngx_destroy_pool(reg->tmp);
     reg->tmp = NULL;
 
-    reg->updating = 0;
+    reg->settling = 1;
     reg->swaps++;
 }
 
@@ -1094,6 +1150,14 @@ ngx_http_corral_registry_abort(void)
         return;
     }
 
+    if (reg->settling) {
+
+        /* it is in force: nothing can be taken back */
+
+        (void) ngx_http_corral_registry_settle(0, UINT64_MAX);
+        return;
+    }
+
     for (q = ngx_queue_head(&reg->changed);
          q != ngx_queue_sentinel(&reg->changed);
          q = next)
@@ -1148,6 +1212,8 @@ ngx_http_corral_registry_abort(void)
     }
 
     ngx_queue_init(&reg->dirty);
+
+    ngx_http_corral_registry_rules_abort();
 
     ngx_destroy_pool(reg->tmp);
     reg->tmp = NULL;

@@ -16,6 +16,7 @@
 #include <corral_balance.h>
 #include <corral_decode.h>
 #include <corral_health.h>
+#include <corral_match.h>
 #include <corral_schema.h>
 
 #include "ngx_http_corral_table.h"
@@ -23,8 +24,10 @@
 
 typedef enum {
     NGX_HTTP_CORRAL_SERVICE = 0,
-    NGX_HTTP_CORRAL_INSTANCE
-} ngx_http_corral_kind_e;
+    NGX_HTTP_CORRAL_INSTANCE,
+    NGX_HTTP_CORRAL_RULE,
+    NGX_HTTP_CORRAL_KINDS
+} ngx_http_corral_kind_e;       /* as corral_kind_e */
 
 
 /* in the order of CORRAL_BALANCE_*, whose bits are 1 << method */
@@ -172,6 +175,7 @@ typedef struct {
     uint64_t     revision;
     uint32_t     services;
     uint32_t     instances;
+    uint32_t     rules;
     uint32_t     refused;                   /* documents refused so far */
     ngx_msec_t   changed;                   /* ngx_current_msec of the swap */
 } ngx_http_corral_registry_info_t;
@@ -193,6 +197,35 @@ void ngx_http_corral_registry_tick(void);
  * goes back to the event loop.
  */
 ngx_http_corral_service_t *ngx_http_corral_registry_find(ngx_str_t *name);
+
+/* What a request may know of the rule that it matched. */
+
+typedef struct ngx_http_corral_rule_s  ngx_http_corral_rule_t;
+
+/*
+ * The first rule that the request matches, or NULL; get, accept and data of the
+ * view are the caller's.  The pointer is valid until control goes back to the
+ * event loop.  name and hash_key are those of the rule.
+ */
+ngx_http_corral_rule_t *ngx_http_corral_registry_match(
+    corral_match_view_t *view);
+ngx_str_t *ngx_http_corral_registry_rule_name(ngx_http_corral_rule_t *rule);
+ngx_str_t *ngx_http_corral_registry_rule_hash_key(
+    ngx_http_corral_rule_t *rule);
+
+/*
+ * The service that the rule leads to: by its strategy one of its targets that
+ * have a ready instance, else its fallback, else its first target.  NULL if
+ * there is none of them.  key hashes what hash_key names, if that is needed.
+ */
+ngx_http_corral_service_t *ngx_http_corral_registry_target(
+    ngx_http_corral_rule_t *rule, uint64_t (*key)(void *data), void *data);
+
+/*
+ * In turn one of the services with the tag that have a ready instance, else the
+ * first with it, else NULL.
+ */
+ngx_http_corral_service_t *ngx_http_corral_registry_tagged(ngx_str_t *tag);
 
 /*
  * An instance of the service that may take requests of the sessions it has: it
@@ -262,7 +295,9 @@ void ngx_http_corral_registry_walk_instances(
  * one before in force (NGX_DECLINED).  from is for the log, the name of what it
  * is a line of, or NULL.
  * commit works for at most budget milliseconds.  It returns NGX_AGAIN, NGX_OK
- * or NGX_ERROR (no memory: nothing was swapped).
+ * or NGX_ERROR (no memory: nothing was swapped).  In the last turns before
+ * NGX_OK what was replaced is freed: then the new generation is in force, and
+ * abort keeps it.
  */
 ngx_int_t ngx_http_corral_registry_begin(ngx_uint_t full, ngx_log_t *log);
 ngx_int_t ngx_http_corral_registry_put(ngx_http_corral_kind_e kind,

@@ -77,14 +77,75 @@ typedef struct {
 } ngx_http_corral_ientry_t;
 
 
+typedef struct ngx_http_corral_rentry_s  ngx_http_corral_rentry_t;
+
+
+/* services with a ready instance, to choose one from; see ..._targets.c */
+
+typedef struct {
+    ngx_http_corral_service_t  **services;
+    uint32_t                     n;
+    ngx_http_corral_service_t   *any;       /* ready or not; NULL: none */
+    corral_balance_t            *balance;
+    corral_balance_view_t        view;
+} ngx_http_corral_set_t;
+
+
+/* one document of a rule, compiled; all in its pool */
+
+struct ngx_http_corral_rule_s {
+    ngx_rbtree_node_t            node;      /* of the order */
+    corral_rule_t                doc;
+    corral_match_rule_t         *match;
+    ngx_str_t                    name;
+    ngx_str_t                    hash_key;
+    ngx_http_corral_rentry_t    *entry;
+    ngx_pool_t                  *pool;
+    uint64_t                     hash;      /* of the document's text */
+
+    uint32_t                     cursor;    /* place in the round */
+    ngx_http_corral_set_t       *set;
+    ngx_uint_t                   set_swaps; /* of the registry it is made of */
+};
+
+
+struct ngx_http_corral_rentry_s {
+    ngx_str_node_t               by_id;     /* must be first */
+    ngx_queue_t                  queue;     /* all rules */
+    ngx_queue_t                  changed;   /* touched by the update */
+
+    ngx_http_corral_rule_t      *rule;
+    ngx_http_corral_rule_t      *next;
+
+    unsigned                     is_changed:1;
+    unsigned                     put:1;
+    unsigned                     del:1;
+
+    u_char                       id[CORRAL_ID_MAX];
+};
+
+
 typedef struct {
     ngx_rbtree_t                 services;
     ngx_rbtree_t                 names;
     ngx_rbtree_t                 instances;
+    ngx_rbtree_t                 rules;
+    ngx_rbtree_t                 order;     /* of rules */
     ngx_rbtree_node_t            sentinel;
 
     ngx_queue_t                  all_services;
     ngx_queue_t                  all_instances;
+    ngx_queue_t                  all_rules;
+
+    corral_match_index_t        *index;     /* of enabled rules, or NULL */
+    ngx_pool_t                  *index_pool;
+    corral_match_scratch_t      *scratch;
+
+    ngx_pool_t                  *targets;   /* sets, as of targets_swaps */
+    ngx_uint_t                   targets_swaps;
+    ngx_rbtree_t                 tags;
+    ngx_uint_t                   tagged;    /* tags is filled */
+    uint32_t                     tag_cursor;
 
     ngx_uint_t                   methods;
     ngx_uint_t                   swaps;
@@ -96,8 +157,13 @@ typedef struct {
     ngx_uint_t                   updating;
     ngx_uint_t                   full;
     ngx_uint_t                   closed;    /* no more put: being built */
+    ngx_uint_t                   settling;  /* in force; rules to be freed */
     ngx_queue_t                  dirty;
     ngx_queue_t                  changed;
+    ngx_queue_t                  changed_rules;
+    corral_match_index_t        *next_index;
+    ngx_pool_t                  *next_pool;
+    ngx_rbtree_node_t           *position;  /* the next rule to be indexed */
     ngx_pool_t                  *tmp;
     ngx_log_t                   *log;
     ngx_str_t                   *from;      /* of put; or NULL */
@@ -125,6 +191,25 @@ extern ngx_http_corral_registry_t  ngx_http_corral_reg;
  * service goes.  NGX_ERROR: no memory, nothing was built.
  */
 ngx_int_t ngx_http_corral_registry_build(ngx_http_corral_sentry_t *s);
+
+/* Counts and logs a refused document; returns NGX_DECLINED. */
+ngx_int_t ngx_http_corral_registry_refuse(ngx_uint_t line, char *err);
+
+/*
+ * ngx_http_corral_registry_rules.c: what the registry does with services and
+ * instances, for rules.
+ */
+ngx_int_t ngx_http_corral_registry_rules_init(ngx_cycle_t *cycle);
+ngx_int_t ngx_http_corral_registry_rules_put(ngx_str_t *json, ngx_uint_t line);
+void ngx_http_corral_registry_rules_del(ngx_str_t *id);
+void ngx_http_corral_registry_rules_unsee(void);
+void ngx_http_corral_registry_rules_drop_unseen(void);
+ngx_int_t ngx_http_corral_registry_rules_build(uint64_t start,
+    uint64_t budget);
+void ngx_http_corral_registry_rules_swap(void);
+ngx_int_t ngx_http_corral_registry_rules_settle(uint64_t start,
+    uint64_t budget);
+void ngx_http_corral_registry_rules_abort(void);
 
 /* ngx_palloc() in the form that the pure files call */
 void *ngx_http_corral_registry_palloc(void *data, size_t size);

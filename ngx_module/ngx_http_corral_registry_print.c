@@ -9,6 +9,14 @@
 #include "ngx_http_corral_registry_entries.h"
 
 
+/*
+ * Bytes of a line, rather too many than too few: what is not written is not
+ * even memory, while a buffer that grows is copied in one turn.
+ */
+
+#define NGX_HTTP_CORRAL_REGISTRY_PRINT_LINE  1024
+
+
 static ngx_int_t ngx_http_corral_registry_print_entry(ngx_queue_t *q);
 
 
@@ -27,7 +35,16 @@ ngx_http_corral_registry_print_begin(void)
     /* the first line is known last: its place is kept free */
 
     reg->image_len = CORRAL_DECODE_HEAD_MAX;
-    reg->image_size = 0;
+    reg->image_size = CORRAL_DECODE_HEAD_MAX
+                      + ((size_t) reg->info.services + reg->info.instances
+                         + reg->info.rules)
+                        * NGX_HTTP_CORRAL_REGISTRY_PRINT_LINE;
+    reg->image = ngx_alloc(reg->image_size, ngx_cycle->log);
+
+    if (reg->image == NULL) {
+        reg->image_size = 0;
+    }
+
     reg->image_lines = 0;
     reg->image_crc32 = 0;
     reg->image_swaps = reg->swaps;
@@ -40,7 +57,7 @@ ngx_int_t
 ngx_http_corral_registry_print_next(ngx_msec_t budget, ngx_str_t *image,
     uint32_t *crc32)
 {
-    size_t                       head, body;
+    size_t                       head;
     uint64_t                     start;
     ngx_queue_t                 *q;
     ngx_http_corral_registry_t  *reg;
@@ -62,6 +79,12 @@ ngx_http_corral_registry_print_next(ngx_msec_t budget, ngx_str_t *image,
         }
 
         if (q == ngx_queue_sentinel(&reg->all_instances)) {
+            reg->image_kind = NGX_HTTP_CORRAL_RULE;
+            reg->image_next = ngx_queue_head(&reg->all_rules);
+            continue;
+        }
+
+        if (q == ngx_queue_sentinel(&reg->all_rules)) {
             break;
         }
 
@@ -85,28 +108,29 @@ ngx_http_corral_registry_print_next(ngx_msec_t budget, ngx_str_t *image,
         }
     }
 
-    body = reg->image_len - CORRAL_DECODE_HEAD_MAX;
-
     head = corral_decode_print_head((char *) reg->info.epoch,
                                     reg->info.revision, reg->image_lines,
                                     reg->image_crc32, (char *) reg->image,
                                     CORRAL_DECODE_HEAD_MAX);
 
-    *crc32 = corral_decode_crc32_join(
-                                corral_decode_crc32(0, reg->image, head),
-                                reg->image_crc32, body);
+    /* what is left of its place is blanks: megabytes are not moved for it */
 
-    ngx_memmove(reg->image + head, reg->image + CORRAL_DECODE_HEAD_MAX, body);
+    ngx_memset(reg->image + head - 1, ' ', CORRAL_DECODE_HEAD_MAX - head);
+    reg->image[CORRAL_DECODE_HEAD_MAX - 1] = '\n';
+
+    *crc32 = corral_decode_crc32_join(
+                 corral_decode_crc32(0, reg->image, CORRAL_DECODE_HEAD_MAX),
+                 reg->image_crc32, reg->image_len - CORRAL_DECODE_HEAD_MAX);
 
     image->data = reg->image;
-    image->len = head + body;
+    image->len = reg->image_len;
     reg->image = NULL;
 
     return NGX_OK;
 }
 
 
-/* appends the line of one service or instance */
+/* appends the line of one document */
 
 static ngx_int_t
 ngx_http_corral_registry_print_entry(ngx_queue_t *q)
@@ -115,6 +139,7 @@ ngx_http_corral_registry_print_entry(ngx_queue_t *q)
     u_char                      *p;
     ngx_http_corral_sentry_t    *s;
     ngx_http_corral_ientry_t    *i;
+    ngx_http_corral_rentry_t    *e;
     ngx_http_corral_registry_t  *reg;
 
     reg = &ngx_http_corral_reg;
@@ -132,6 +157,15 @@ ngx_http_corral_registry_print_entry(ngx_queue_t *q)
             }
 
             n = corral_decode_print_service(s->doc, (char *) p, size);
+
+        } else if (reg->image_kind == NGX_HTTP_CORRAL_RULE) {
+            e = ngx_queue_data(q, ngx_http_corral_rentry_t, queue);
+
+            if (e->rule == NULL) {
+                return NGX_OK;
+            }
+
+            n = corral_decode_print_rule(&e->rule->doc, (char *) p, size);
 
         } else {
             i = ngx_queue_data(q, ngx_http_corral_ientry_t, queue);

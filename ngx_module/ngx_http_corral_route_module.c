@@ -9,13 +9,17 @@
  */
 
 
-#include "ngx_http_corral.h"
+#include "ngx_http_corral_rules.h"
 
 
 typedef enum {
     NGX_HTTP_CORRAL_FROM_PATH = 0,
     NGX_HTTP_CORRAL_FROM_QUERY,
-    NGX_HTTP_CORRAL_FROM_HEADER
+    NGX_HTTP_CORRAL_FROM_HEADER,
+
+    /* these ask the registry */
+    NGX_HTTP_CORRAL_FROM_TAG,
+    NGX_HTTP_CORRAL_FROM_RULES
 } ngx_http_corral_from_e;
 
 
@@ -32,9 +36,21 @@ typedef struct {
 
 
 static ngx_int_t ngx_http_corral_route_name(ngx_http_request_t *r,
-    ngx_http_corral_ctx_t *ctx, ngx_str_t *name);
+    ngx_http_corral_ctx_t *ctx, ngx_str_t *name,
+    ngx_http_corral_service_t **service);
+static ngx_int_t ngx_http_corral_route_from(ngx_http_request_t *r,
+    ngx_http_corral_from_t *from, ngx_str_t *name);
 static ngx_int_t ngx_http_corral_route_from_path(ngx_http_request_t *r,
-    ngx_http_corral_ctx_t *ctx, ngx_str_t *prefix, ngx_str_t *name);
+    ngx_str_t *prefix, ngx_str_t *name);
+static ngx_int_t ngx_http_corral_route_from_query(ngx_http_request_t *r,
+    ngx_str_t *arg, ngx_str_t *name);
+static ngx_int_t ngx_http_corral_route_by_tag(ngx_http_request_t *r,
+    ngx_str_t *arg, ngx_http_corral_service_t **service);
+static ngx_int_t ngx_http_corral_route_by_rules(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx, ngx_array_t *from,
+    ngx_http_corral_service_t **service);
+static ngx_int_t ngx_http_corral_route_prefix(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx, size_t len);
 static ngx_int_t ngx_http_corral_route_strip(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, size_t len);
 static ngx_uint_t ngx_http_corral_route_literal(ngx_http_request_t *r);
@@ -73,7 +89,10 @@ static ngx_command_t  ngx_http_corral_route_commands[] = {
       0,
       NULL },
 
-    /* corral_service_from path[=/prefix/] | query[=name] | header=name ...; */
+    /*
+     * corral_service_from path[=/prefix/] | query[=name] | header=name
+     *                     | tag[=name] | rules ...;
+     */
 
     { ngx_string("corral_service_from"),
       NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
@@ -127,6 +146,10 @@ static ngx_http_variable_t  ngx_http_corral_route_variables[] = {
       offsetof(ngx_http_corral_ctx_t, service_id),
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
+    { ngx_string("corral_rule"), NULL, ngx_http_corral_route_string,
+      offsetof(ngx_http_corral_ctx_t, rule),
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
     { ngx_string("corral_session"), NULL, ngx_http_corral_route_string,
       offsetof(ngx_http_corral_ctx_t, session),
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
@@ -170,7 +193,9 @@ ngx_http_corral_route_handler(ngx_http_request_t *r)
         return NGX_DECLINED;
     }
 
-    rc = ngx_http_corral_route_name(r, ctx, &name);
+    service = NULL;
+
+    rc = ngx_http_corral_route_name(r, ctx, &name, &service);
 
     if (rc == NGX_ERROR) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -182,13 +207,21 @@ ngx_http_corral_route_handler(ngx_http_request_t *r)
                                        "where it would become a header");
     }
 
+    if (rc == NGX_BUSY) {
+        return ngx_http_corral_problem(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                       "registry_not_loaded", 1,
+                                       "the gateway has no registry yet");
+    }
+
     if (rc == NGX_DECLINED) {
         return ngx_http_corral_problem(r, NGX_HTTP_NOT_FOUND,
                                        "service_not_named", 0,
                                        "the request names no service");
     }
 
-    service = ngx_http_corral_registry_find(&name);
+    if (service == NULL) {
+        service = ngx_http_corral_registry_find(&name);
+    }
 
     if (service == NULL) {
 
@@ -214,17 +247,17 @@ ngx_http_corral_route_handler(ngx_http_request_t *r)
 
 
 /*
- * Finds the name of the service and what the agent is to see of the target.
- * NGX_DECLINED: none is named.
+ * Finds the name of the service, or the service itself, and what the agent is
+ * to see of the target.  NGX_DECLINED: none is named; NGX_BUSY: the registry,
+ * which could tell, is not there yet.
  */
 
 static ngx_int_t
 ngx_http_corral_route_name(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx,
-    ngx_str_t *name)
+    ngx_str_t *name, ngx_http_corral_service_t **service)
 {
     ngx_int_t                          rc;
     ngx_uint_t                         i, n;
-    ngx_table_elt_t                   *h;
     ngx_http_corral_from_t            *from;
     ngx_http_corral_route_loc_conf_t  *rlcf;
 
@@ -243,38 +276,43 @@ ngx_http_corral_route_name(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx,
     n = rlcf->from ? rlcf->from->nelts : 0;
 
     for (i = 0; i < n; i++) {
+        if (from[i].from == NGX_HTTP_CORRAL_FROM_QUERY) {
+            (void) ngx_http_arg(r, (u_char *) "session_id", 10, &ctx->session);
+        }
+    }
+
+    for (i = 0; i < n; i++) {
+
+        /* rules that are not loaded are not rules that do not match */
+
+        if (from[i].from >= NGX_HTTP_CORRAL_FROM_TAG
+            && ngx_http_corral_registry_info()->epoch[0] == '\0')
+        {
+            return NGX_BUSY;
+        }
 
         switch (from[i].from) {
 
-        case NGX_HTTP_CORRAL_FROM_PATH:
-            rc = ngx_http_corral_route_from_path(r, ctx, &from[i].name, name);
-
-            if (rc != NGX_DECLINED) {
-                return rc;
-            }
-
+        case NGX_HTTP_CORRAL_FROM_RULES:
+            rc = ngx_http_corral_route_by_rules(r, ctx, rlcf->from, service);
             break;
 
-        case NGX_HTTP_CORRAL_FROM_QUERY:
-            (void) ngx_http_arg(r, (u_char *) "session_id", 10, &ctx->session);
-
-            if (ngx_http_arg(r, from[i].name.data, from[i].name.len, name)
-                == NGX_OK && name->len)
-            {
-                return ngx_http_corral_route_unescape(r, name);
-            }
-
+        case NGX_HTTP_CORRAL_FROM_TAG:
+            rc = ngx_http_corral_route_by_tag(r, &from[i].name, service);
             break;
 
-        default: /* NGX_HTTP_CORRAL_FROM_HEADER */
-            h = ngx_http_corral_get_header(r, &from[i].name);
-
-            if (h && h->value.len) {
-                *name = h->value;
-                return NGX_OK;
-            }
-
+        default:
+            rc = ngx_http_corral_route_from(r, &from[i], name);
             break;
+        }
+
+        if (rc == NGX_OK && from[i].from == NGX_HTTP_CORRAL_FROM_PATH) {
+            rc = ngx_http_corral_route_prefix(r, ctx,
+                                              from[i].name.len + name->len);
+        }
+
+        if (rc != NGX_DECLINED) {
+            return rc;
         }
     }
 
@@ -290,17 +328,44 @@ ngx_http_corral_route_name(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx,
 }
 
 
-/* {prefix}{service}/x reaches the agent as /x with X-Forwarded-Prefix */
+/* what a place of the request names; changes nothing */
 
 static ngx_int_t
-ngx_http_corral_route_from_path(ngx_http_request_t *r,
-    ngx_http_corral_ctx_t *ctx, ngx_str_t *prefix, ngx_str_t *name)
+ngx_http_corral_route_from(ngx_http_request_t *r, ngx_http_corral_from_t *from,
+    ngx_str_t *name)
 {
-    size_t     len;
-    u_char    *p, *last;
-    ngx_int_t  rc;
+    ngx_table_elt_t  *h;
 
-    static ngx_str_t  header = ngx_string("x-forwarded-prefix");
+    switch (from->from) {
+
+    case NGX_HTTP_CORRAL_FROM_PATH:
+        return ngx_http_corral_route_from_path(r, &from->name, name);
+
+    case NGX_HTTP_CORRAL_FROM_QUERY:
+        return ngx_http_corral_route_from_query(r, &from->name, name);
+
+    case NGX_HTTP_CORRAL_FROM_HEADER:
+        h = ngx_http_corral_get_header(r, &from->name);
+
+        if (h == NULL || h->value.len == 0) {
+            return NGX_DECLINED;
+        }
+
+        *name = h->value;
+
+        return NGX_OK;
+
+    default: /* no name, but a service */
+        return NGX_DECLINED;
+    }
+}
+
+
+static ngx_int_t
+ngx_http_corral_route_from_path(ngx_http_request_t *r, ngx_str_t *prefix,
+    ngx_str_t *name)
+{
+    u_char  *p, *last;
 
     if (r->uri.len <= prefix->len
         || ngx_strncmp(r->uri.data, prefix->data, prefix->len) != 0)
@@ -314,11 +379,85 @@ ngx_http_corral_route_from_path(ngx_http_request_t *r,
     p = ngx_strlchr(name->data, last, '/');
     name->len = (p ? p : last) - name->data;
 
-    if (name->len == 0) {
+    return name->len ? NGX_OK : NGX_DECLINED;
+}
+
+
+static ngx_int_t
+ngx_http_corral_route_from_query(ngx_http_request_t *r, ngx_str_t *arg,
+    ngx_str_t *name)
+{
+    if (ngx_http_arg(r, arg->data, arg->len, name) != NGX_OK
+        || name->len == 0)
+    {
         return NGX_DECLINED;
     }
 
-    len = prefix->len + name->len;
+    return ngx_http_corral_route_unescape(r, name);
+}
+
+
+/* ?tag=: in turn one of the services with that tag */
+
+static ngx_int_t
+ngx_http_corral_route_by_tag(ngx_http_request_t *r, ngx_str_t *arg,
+    ngx_http_corral_service_t **service)
+{
+    ngx_int_t  rc;
+    ngx_str_t  tag;
+
+    rc = ngx_http_corral_route_from_query(r, arg, &tag);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    *service = ngx_http_corral_registry_tagged(&tag);
+
+    return *service ? NGX_OK : NGX_DECLINED;
+}
+
+
+/* the rules; their field "service" is what the other places name */
+
+static ngx_int_t
+ngx_http_corral_route_by_rules(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx, ngx_array_t *places,
+    ngx_http_corral_service_t **service)
+{
+    ngx_int_t                rc;
+    ngx_str_t                hint;
+    ngx_uint_t               i;
+    ngx_http_corral_from_t  *from;
+
+    from = places->elts;
+    rc = NGX_DECLINED;
+
+    for (i = 0; i < places->nelts && rc == NGX_DECLINED; i++) {
+        rc = ngx_http_corral_route_from(r, &from[i], &hint);
+    }
+
+    if (rc == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    if (rc == NGX_DECLINED) {
+        ngx_str_null(&hint);
+    }
+
+    return ngx_http_corral_rules_service(r, ctx, &hint, service);
+}
+
+
+/* {prefix}{service}/x reaches the agent as /x with X-Forwarded-Prefix */
+
+static ngx_int_t
+ngx_http_corral_route_prefix(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx, size_t len)
+{
+    ngx_int_t  rc;
+
+    static ngx_str_t  header = ngx_string("x-forwarded-prefix");
 
     ctx->prefix.data = r->uri.data;
     ctx->prefix.len = len;
@@ -754,11 +893,25 @@ ngx_http_corral_service_from(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             from->name.data = name.data + 7;
             from->name.len = name.len - 7;
 
+        } else if (ngx_strcmp(name.data, "tag") == 0) {
+            from->from = NGX_HTTP_CORRAL_FROM_TAG;
+            ngx_str_set(&from->name, "tag");
+
+        } else if (ngx_strncmp(name.data, "tag=", 4) == 0 && name.len > 4) {
+            from->from = NGX_HTTP_CORRAL_FROM_TAG;
+            from->name.data = name.data + 4;
+            from->name.len = name.len - 4;
+
+        } else if (ngx_strcmp(name.data, "rules") == 0) {
+            from->from = NGX_HTTP_CORRAL_FROM_RULES;
+            ngx_str_null(&from->name);
+
         } else {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "invalid place \"%V\": \"path\", "
                                "\"path=/prefix/\", \"query\", "
-                               "\"query=name\" or \"header=name\"",
+                               "\"query=name\", \"header=name\", \"tag\", "
+                               "\"tag=name\" or \"rules\"",
                                &value[i]);
             return NGX_CONF_ERROR;
         }

@@ -141,6 +141,10 @@ ngx_http_corral_save_abort(void)
         (void) ngx_delete_file(save->temp);
     }
 
+    if (save->state == NGX_HTTP_CORRAL_SAVE_IMAGE) {
+        ngx_http_corral_table_image_abort();
+    }
+
     if (save->text.data) {
         ngx_free(save->text.data);
     }
@@ -214,6 +218,7 @@ ngx_http_corral_save_print(uint64_t until)
     save->revision = info->revision;
     save->size = save->text.len;
 
+    save->pos = 0;
     save->state = save->image ? NGX_HTTP_CORRAL_SAVE_IMAGE
                               : NGX_HTTP_CORRAL_SAVE_OPEN;
 
@@ -230,7 +235,12 @@ ngx_http_corral_save_image(void)
     save = &ngx_http_corral_save;
 
     rc = ngx_http_corral_table_image_write(&save->epoch, save->revision,
-                                           &save->text, save->crc32);
+                                           &save->text, save->crc32,
+                                           &save->pos);
+
+    if (rc == NGX_AGAIN) {
+        return NGX_AGAIN;
+    }
 
     if (rc == NGX_BUSY) {
 

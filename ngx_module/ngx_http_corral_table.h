@@ -321,15 +321,18 @@ uint32_t ngx_http_corral_table_find(ngx_str_t *key);
 void ngx_http_corral_table_nonce(ngx_str_t *nonce);
 
 /*
- * The registry image (see docs/schema.md).  Two buffers: a reader copies the
+ * The registry image (see docs/schema.md). Two buffers: a reader copies the
  * valid one under the lock's absence and checks length and CRC; a writer fills
- * the other one and then switches.  write takes the lock only to become the
- * one writer; it returns NGX_DECLINED if a newer or equal revision of the same
+ * the other one and then switches. write takes the lock only to become the one
+ * writer; it returns NGX_DECLINED if a newer or equal revision of the same
  * epoch is there or another writer is at work, NGX_BUSY if the image does not
- * fit.  read allocates from the pool; NGX_DECLINED if there is none.
+ * fit. It copies at most 1 MB a call and returns NGX_AGAIN as long as there is
+ * more (*pos is 0 at first); abort gives the writer's role back meanwhile.
+ * read allocates from the pool; NGX_DECLINED if there is none.
  */
 ngx_int_t ngx_http_corral_table_image_write(ngx_str_t *epoch,
-    uint64_t revision, ngx_str_t *image, uint32_t crc32);
+    uint64_t revision, ngx_str_t *image, uint32_t crc32, size_t *pos);
+void ngx_http_corral_table_image_abort(void);
 ngx_int_t ngx_http_corral_table_image_read(ngx_pool_t *pool,
     ngx_str_t *image);
 

@@ -14,10 +14,14 @@
 #include "ngx_http_corral_table_slots.h"
 
 
+#define NGX_HTTP_CORRAL_TABLE_IMAGE_CHUNK  (1024 * 1024)
+
+
 ngx_int_t
 ngx_http_corral_table_image_write(ngx_str_t *epoch, uint64_t revision,
-    ngx_str_t *text, uint32_t crc32)
+    ngx_str_t *text, uint32_t crc32, size_t *pos)
 {
+    size_t                    n;
     ngx_int_t                 rc;
     ngx_uint_t                other;
     ngx_http_corral_image_t  *image;
@@ -61,7 +65,15 @@ ngx_http_corral_table_image_write(ngx_str_t *epoch, uint64_t revision,
     other = (sh->current == 0) ? 1 : 0;
     image = &sh->images[other];
 
-    ngx_memcpy(image->data, text->data, text->len);
+    n = ngx_min(text->len - *pos, NGX_HTTP_CORRAL_TABLE_IMAGE_CHUNK);
+
+    ngx_memcpy(image->data + *pos, text->data + *pos, n);
+    *pos += n;
+
+    if (*pos < text->len) {
+        return NGX_AGAIN;
+    }
+
     image->len = text->len;
     image->revision = revision;
     image->crc32 = crc32;
@@ -73,6 +85,15 @@ ngx_http_corral_table_image_write(ngx_str_t *epoch, uint64_t revision,
     sh->writer = 0;
 
     return NGX_OK;
+}
+
+
+void
+ngx_http_corral_table_image_abort(void)
+{
+    if (ngx_http_corral_sh && ngx_http_corral_sh->writer == ngx_pid) {
+        ngx_http_corral_sh->writer = 0;
+    }
 }
 
 

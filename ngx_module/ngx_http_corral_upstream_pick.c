@@ -44,8 +44,6 @@ static ngx_uint_t ngx_http_corral_upstream_pick_ramped(
     ngx_http_corral_pick_view_t *view, ngx_http_corral_instance_t *instance);
 static uint32_t ngx_http_corral_upstream_pick_load(void *data, uint32_t i);
 static double ngx_http_corral_upstream_pick_cost(void *data, uint32_t i);
-static uint64_t ngx_http_corral_upstream_pick_key(ngx_http_request_t *r,
-    ngx_http_corral_ctx_t *ctx, ngx_str_t *name);
 static ngx_int_t ngx_http_corral_upstream_pick_copy(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_http_corral_instance_t *instance);
 
@@ -270,7 +268,7 @@ ngx_http_corral_upstream_pick_choose(ngx_http_request_t *r,
 
     } else {
         view->key = (method == NGX_HTTP_CORRAL_HASH)
-                    ? ngx_http_corral_upstream_pick_key(r, view->ctx, hash_key)
+                    ? ngx_http_corral_hash(r, view->ctx, hash_key)
                     : ngx_http_corral_upstream_pick_random();
     }
 
@@ -524,27 +522,6 @@ ngx_http_corral_upstream_pick_cost(void *data, uint32_t i)
 
     return (latency + 1.0)
            * (ngx_http_corral_upstream_pick_load(view, i) + 1.0);
-}
-
-
-/*
- * The value that a hash key names; a request without it is hashed by the
- * address of the client.
- */
-
-static uint64_t
-ngx_http_corral_upstream_pick_key(ngx_http_request_t *r,
-    ngx_http_corral_ctx_t *ctx, ngx_str_t *name)
-{
-    ngx_str_t  key;
-
-    ngx_http_corral_affinity_value(r, ctx, name, &key);
-
-    if (key.len == 0) {
-        key = r->connection->addr_text;
-    }
-
-    return corral_balance_key(key.data, key.len);
 }
 
 

@@ -120,6 +120,50 @@ is("$r->{status} $r->{json}{message}", '200 Service deleted successfully',
 
 ###############################################################################
 
+# rules: what its API takes, and the conditions that it dropped
+
+$r = $d->call('POST', '/api/v1/routing/rules', { name => 'vip',
+    priority => 10, enabled => JSON::PP::true,
+    target_strategy => 'round_robin', target_services => [],
+    target_tags => [ 'x' ], weight => 1, description => 'for them',
+    fallback_strategy => 'random', conditions => [
+        { field => 'client_ip', operator => 'equals', value => '10.0.0.1' },
+        { field => 'X-Tier', operator => 'in_list', value => 'gold,silver',
+            case_sensitive => JSON::PP::false } ] });
+is($r->{status}, 201, 'a rule');
+like($r->{headers}{warning}, qr/ignored: fallback_strategy/, 'its Warning');
+has('a rule', qw/rule_id name priority enabled target_strategy target_services
+    target_tags weight description created_at updated_at/);
+is(join(' ', map { $_->{field} } @{ $r->{json}{conditions} }),
+    'client_ip request.X-Tier', 'flat names keep to their places');
+
+$r = $d->call('POST', '/api/v1/routing/rules', { name => 'vip' });
+is($r->{status}, 409, 'a second rule of the same name replaces nothing');
+
+# its console: strategy, and conditions as a map
+
+$r = $d->call('POST', '/api/v1/routing/rules', { name => 'console',
+    enabled => JSON::PP::false, strategy => 'hash_based',
+    conditions => { user_agent => 'x' } });
+is("$r->{json}{target_strategy} $r->{json}{conditions}[0]{operator}",
+    'hash_based equals', 'a rule of its console');
+
+is($d->call('GET', '/api/v1/routing/rules')->{json}{total}, 1,
+    'only enabled rules unless asked otherwise');
+is($d->call('GET', '/api/v1/routing/rules?enabled_only=false')->{json}{total},
+    2, 'all rules');
+
+$d->call('POST', '/api/v1/services', { name => 'target', tags => [ 'x' ],
+    agent_factory_path => '/srv/agent.py' });
+
+$r = $d->call('POST', '/api/v1/routes/actions/test', { path => '/',
+    client_ip => '10.0.0.1', query => { client_ip => 'x', 'X-Tier' => 'Gold' } });
+is($r->{json}{matched}{name}, 'vip', 'conditions are honoured');
+$r = $d->call('POST', '/api/v1/routes/actions/test', { path => '/',
+    client_ip => '9.9.9.9', query => { client_ip => '10.0.0.1',
+    'X-Tier' => 'Gold' } });
+is($r->{json}{matched}, undef, 'and an argument is no client_ip');
+
 $d->finish();
 
 done_testing();

@@ -29,7 +29,7 @@ my $agent = $t->agent(id => 'echo.1', port => 8081);
 $t->state_file(revision => 1, services => [ { name => 'one' } ],
     instances => [ $agent->instance('one', id => 'one.1') ]);
 
-$t->write_file_expand('nginx.conf', <<'EOF')->plan(33);
+$t->write_file_expand('nginx.conf', <<'EOF')->plan(35);
 
 %%TEST_GLOBALS%%
 
@@ -53,6 +53,11 @@ http {
 
         location / {
             corral_service_from  path;
+            proxy_pass           http://agents;
+        }
+
+        location /rules/ {
+            corral_service_from  rules;
             proxy_pass           http://agents;
         }
 
@@ -150,11 +155,15 @@ unlink $t->testdir() . '/gateway.state';
 $t->run();
 like(http_get('/agents/one/'), qr/ 503 .*"code":"registry_not_loaded"/s,
     'no file at the start');
+like(http_get('/rules/'), qr/ 503 .*"code":"registry_not_loaded"/s,
+    'rules that are not loaded');
 
 $t->state_file(revision => 20, services => [ { name => 'one' } ],
     instances => [ $agent->instance('one', id => 'one.1') ]);
 ok($t->wait_for_revision(20), 'file appears');
 is(status('one'), 200, 'served again');
+like(http_get('/rules/'), qr/ 404 .*"code":"service_not_named"/s,
+    'no rule matches');
 
 # new workers have it from their start on
 

@@ -1,8 +1,8 @@
 #!/usr/bin/perl
 
-# Tests for corral_redis with a large registry: the full load of 1,000 services
-# and 10,000 instances does not stop the event loop, and a worker that starts
-# later has it from the zone.
+# Tests for corral_redis with a large registry: the full load of 1,000 services,
+# 10,000 instances and 10,000 rules does not stop the event loop, nor does a
+# change of one rule, and a worker that starts later has it from the zone.
 #
 # A stall is the processor time of one turn of the event loop, measured around
 # epoll_wait(): what a client sees depends on who else uses the machine, and is
@@ -33,7 +33,7 @@ my $t = Test::Corral->new()->has(qw/corral corral_redis redis-server/);
 
 my $store = Test::Corral::Store->new($t->redis());
 
-$t->write_file_expand('nginx.conf', <<'EOT')->plan(13);
+$t->write_file_expand('nginx.conf', <<'EOT')->plan(15);
 
 %%TEST_GLOBALS%%
 
@@ -45,7 +45,7 @@ events {
 http {
     %%TEST_GLOBALS_HTTP%%
 
-    corral_zone        corral 32m;
+    corral_zone        corral 64m;
     corral_redis       unix:%%TESTDIR%%/redis.8379.sock;
     corral_state_file  %%TESTDIR%%/gateway.state;
 
@@ -60,7 +60,7 @@ http {
         keepalive_requests  1000000;
 
         location / {
-            corral_service_from  path;
+            corral_service_from  path rules;
             proxy_pass           http://agents;
         }
 
@@ -125,7 +125,8 @@ EOC
 
 my @documents = (map({ $store->service("s$_") } 1 .. 1000),
     map({ $store->instance('s' . (1 + $_ % 1000), "i$_", "127.0.0.1:$_") }
-        1 .. 10000));
+        1 .. 10000),
+    map({ rule($_) } 1 .. 10000));
 
 # a sanitizer has to be loaded first, and makes everything slower
 
@@ -187,6 +188,20 @@ note(sprintf 'from the epoch to the acknowledgement: %.0f ms',
 
 ok(wait_for(sub { -s $t->testdir() . '/gateway.state' }, 20), 'saved');
 
+# one rule among 10,000: compiled, and the index built beside the old one
+
+my @ms;
+
+for (1 .. 20) {
+    push @ms, $store->wait_acks(1, $store->commit(rule(77 * $_, priority => 1)))
+        // 10000;
+}
+
+@ms = sort { $a <=> $b } @ms;
+note(sprintf 'a change of one rule among 10,000 to its acknowledgement: '
+    . 'median %.1f ms, worst of 20 %.1f ms', @ms[10, 19]);
+cmp_ok($ms[10], '<', 500, 'a changed rule is live soon');
+
 $t->stop_daemon($pid);
 
 my ($n, $median, $most, $worst) = split / /, <$reader>;
@@ -211,6 +226,7 @@ SKIP: {
 my ($lease) = values %{ $store->workers() };
 is($lease->{services}, 1000, 'services');
 is($lease->{instances}, 10000, 'instances');
+is($t->status()->{rules}, 10000, 'rules');
 
 # a new worker has it from the zone, before it has asked Redis
 
@@ -218,9 +234,9 @@ $store->forget();
 $t->reload();
 
 like($t->wait_for_log(qr/registry loaded from image: .*/),
-    qr/revision 1, 1000 services, 10000 instances/, 'image of the zone');
+    qr/revision 21, 1000 services, 10000 instances/, 'image of the zone');
 
-ok(defined $store->wait_acks(1, 1), 'served by the new worker');
+ok(defined $store->wait_acks(1, 21), 'served by the new worker');
 
 unlike($t->read_file('error.log') =~ s/.*loaded from image//sr,
     qr/loaded from Redis/, 'and not loaded again');
@@ -245,6 +261,16 @@ ok(wait_for(sub { $t->read_file('gateway.state') =~
 # the state file is whole
 
 my ($head) = split /\n/, $t->read_file('gateway.state'), 2;
-like($head, qr/"lines":11005\b/, 'the state file has all of it');
+like($head, qr/"lines":21005\b/, 'the state file has all of it');
 
 ###############################################################################
+
+# by a header of its own; one of a hundred without an exact value
+
+sub rule {
+    my ($n, %members) = @_;
+    return $store->rule("rule-$n", target_services => [ 's' . (1 + $n % 1000) ],
+        conditions => [ { field => 'header.x-customer',
+            operator => $n % 100 ? 'equals' : 'starts_with',
+            value => "$n" } ], %members);
+}

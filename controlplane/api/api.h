@@ -60,6 +60,28 @@ json_t *corrald_instances_show(const corrald_entry_t *entry);
 json_t *corrald_instances_array(const char *service_id);
 
 
+/* routes.c */
+
+void corrald_routes_list(corrald_rest_t *r);
+void corrald_routes_create(corrald_rest_t *r);
+void corrald_routes_get(corrald_rest_t *r);
+void corrald_routes_put(corrald_rest_t *r);
+void corrald_routes_patch(corrald_rest_t *r);
+void corrald_routes_delete(corrald_rest_t *r);
+void corrald_routes_action(corrald_rest_t *r);
+void corrald_routes_reorder(corrald_rest_t *r);
+void corrald_routes_compat_list(corrald_rest_t *r);
+void corrald_routes_compat_create(corrald_rest_t *r);
+
+/* As the API shows it; a new reference. */
+json_t *corrald_routes_show(const corrald_entry_t *entry);
+
+
+/* trace.c */
+
+void corrald_trace_test(corrald_rest_t *r);
+
+
 /* connections.c */
 
 void corrald_connections_list(corrald_rest_t *r);

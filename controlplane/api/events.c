@@ -284,17 +284,20 @@ corrald_events_read(json_t *value, const char *err, void *data)
 static void
 corrald_events_snapshot_entry(const corrald_entry_t *entry, void *data)
 {
-    json_array_append_new(data, entry->kind == CORRALD_SERVICE
-                                ? corrald_services_show(entry)
-                                : corrald_instances_show(entry));
+    json_array_append_new(data, entry->kind == CORRALD_RULE
+                                ? corrald_routes_show(entry)
+                                : entry->kind == CORRALD_SERVICE
+                                  ? corrald_services_show(entry)
+                                  : corrald_instances_show(entry));
 }
 
 
 static void
 corrald_events_snapshot(corrald_events_t *e)
 {
-    json_t  *services, *instances, *data;
+    json_t  *services, *instances, *rules, *data;
 
+    rules = json_array();
     services = json_array();
     instances = json_array();
 
@@ -303,9 +306,12 @@ corrald_events_snapshot(corrald_events_t *e)
     corrald_store_each(CORRALD_INSTANCE, corrald_events_snapshot_entry,
                        instances);
 
-    data = json_pack("{s:I, s:o, s:o}", "revision",
+    corrald_store_each(CORRALD_RULE, corrald_events_snapshot_entry, rules);
+
+    data = json_pack("{s:I, s:o, s:o, s:o}", "revision",
                      (json_int_t) corrald_store_status()->revision,
-                     "services", services, "instances", instances);
+                     "services", services, "instances", instances,
+                     "rules", rules);
 
     corrald_events_write(e, "", "snapshot", "", "", data);
     json_decref(data);

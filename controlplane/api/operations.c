@@ -289,6 +289,10 @@ corrald_operations_watch(corrald_kind_e kind, const char *id,
     const char            *service;
     corrald_operations_t  *op;
 
+    if (kind == CORRALD_RULE) {
+        return;
+    }
+
     service = kind == CORRALD_SERVICE
               ? id : corrald_doc_str(after ? after : before, "service_id");
 

@@ -39,7 +39,7 @@
 
 /*
  * Every operation.  A literal segment stands before a parameter in the same
- * place.  "compat" are MyAgent's; its two of /routing/rules are not here yet.
+ * place.  "compat" are MyAgent's.
  */
 
 static const corrald_rest_route_t  corrald_rest_table[] = {
@@ -183,6 +183,62 @@ static const corrald_rest_route_t  corrald_rest_table[] = {
       "", "LogLines",
       "tail since until stream level search follow",
       "Output of one instance." },
+
+    { "GET", "/api/v1/routes", "routes:read",
+      0, corrald_routes_list,
+      "", "RuleList",
+      "enabled name service tags " PAGE,
+      "Rules, in the order in which they are asked." },
+    { "POST", "/api/v1/routes", "routes:write",
+      WRITE, corrald_routes_create,
+      "Rule", "Rule",
+      "dry_run " CHANGE,
+      "Create a rule." },
+    { "POST", "/api/v1/routes/actions/test", "routes:read",
+      0, corrald_trace_test,
+      "Request", "Trace",
+      "",
+      "Which rule a request would match, and why every other did not." },
+    { "POST", "/api/v1/routes/actions/reorder", "routes:write",
+      WRITE, corrald_routes_reorder,
+      "Order", "RuleList",
+      CHANGE,
+      "Give rules new priorities, in one change." },
+    { "GET", "/api/v1/routes/{rule}", "routes:read",
+      0, corrald_routes_get,
+      "", "Rule",
+      "fields",
+      "One rule, by its id or its name." },
+    { "PUT", "/api/v1/routes/{rule}", "routes:write",
+      WRITE, corrald_routes_put,
+      "Rule", "Rule",
+      "dry_run " CHANGE,
+      "Create or replace a rule." },
+    { "PATCH", "/api/v1/routes/{rule}", "routes:write",
+      WRITE, corrald_routes_patch,
+      "Rule", "Rule",
+      "dry_run " CHANGE,
+      "Change a rule by JSON Merge Patch (RFC 7396)." },
+    { "DELETE", "/api/v1/routes/{rule}", "routes:write",
+      WRITE, corrald_routes_delete,
+      "", "Message",
+      CHANGE,
+      "Delete a rule." },
+    { "POST", "/api/v1/routes/{rule}/actions/{action}", "routes:write",
+      WRITE, corrald_routes_action,
+      "", "Rule",
+      CHANGE,
+      "Enable or disable a rule." },
+    { "GET", "/api/v1/routing/rules", "routes:read",
+      COMPAT, corrald_routes_compat_list,
+      "", "RuleList",
+      "enabled_only " PAGE,
+      "Rules, as MyAgent lists them." },
+    { "POST", "/api/v1/routing/rules", "routes:write",
+      COMPAT|WRITE, corrald_routes_compat_create,
+      "Rule", "Rule",
+      "dry_run " CHANGE,
+      "Create a rule, from MyAgent's bodies, too." },
 
     { "GET", "/api/v1/connections", "connections:read",
       COMPAT, corrald_connections_list,
@@ -775,6 +831,32 @@ corrald_rest_check(corrald_rest_t *r, const corrald_check_t *check)
     }
 
     corrald_rest_body_send(r, 422, "application/problem+json", body);
+}
+
+
+/* What was ignored is said: a misspelled name would be silent otherwise. */
+
+void
+corrald_rest_ignored(corrald_rest_t *r, const corrald_check_t *check)
+{
+    size_t          i;
+    json_t         *name;
+    corrald_buf_t   b;
+
+    if (json_array_size(check->ignored) == 0) {
+        return;
+    }
+
+    corrald_buf_init(&b, 800);
+    corrald_buf_str(&b, "299 corrald \"ignored:");
+
+    json_array_foreach(check->ignored, i, name) {
+        corrald_buf_printf(&b, " %.64s", json_string_value(name));
+    }
+
+    corrald_buf_str(&b, "\"");
+    corrald_rest_set(r, "Warning", "%s", b.data);
+    corrald_buf_free(&b);
 }
 
 

@@ -127,6 +127,7 @@ void corrald_rest_empty(corrald_rest_t *r, int status);
 void corrald_rest_problem(corrald_rest_t *r, corrald_problem_e problem,
     const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void corrald_rest_check(corrald_rest_t *r, const corrald_check_t *check);
+void corrald_rest_ignored(corrald_rest_t *r, const corrald_check_t *check);
 void corrald_rest_result(corrald_rest_t *r, const corrald_result_t *result);
 void corrald_rest_store_error(corrald_rest_t *r, const char *err);
 void corrald_rest_send(corrald_rest_t *r, int status,

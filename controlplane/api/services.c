@@ -72,8 +72,6 @@ static void corrald_services_deleted(const corrald_result_t *result,
     void *data);
 static void corrald_services_gone(corrald_operation_e state,
     const char *message, void *data);
-static void corrald_services_warn(corrald_rest_t *r,
-    const corrald_check_t *check);
 static void corrald_services_compat(json_t *in);
 static json_t *corrald_services_message(const char *fmt, ...)
     __attribute__((format(printf, 1, 2)));
@@ -592,7 +590,7 @@ corrald_services_insert(corrald_rest_t *r, unsigned flags)
         return;
     }
 
-    corrald_services_warn(r, &check);
+    corrald_rest_ignored(r, &check);
 
     corrald_clock_now(now, sizeof(now));
     json_object_set_new(r->json, "service_id", json_string(uuid));
@@ -827,7 +825,7 @@ corrald_services_wanted(corrald_services_change_t *c,
         return NULL;
     }
 
-    corrald_services_warn(c->r, &check);
+    corrald_rest_ignored(c->r, &check);
     corrald_check_free(&check);
 
     if (corrald_diff_flags(CORRALD_SERVICE, entry->doc, wanted) & CORRAL_P) {
@@ -937,32 +935,6 @@ corrald_services_gone(corrald_operation_e state, const char *message,
     corrald_rest_json(r, 202, corrald_services_message("Service is being "
                                                        "deleted: %s",
                                                        message));
-}
-
-
-/* What was ignored is said: a misspelled name would be silent otherwise. */
-
-static void
-corrald_services_warn(corrald_rest_t *r, const corrald_check_t *check)
-{
-    size_t          i;
-    json_t         *name;
-    corrald_buf_t   b;
-
-    if (json_array_size(check->ignored) == 0) {
-        return;
-    }
-
-    corrald_buf_init(&b, 800);
-    corrald_buf_str(&b, "299 corrald \"ignored:");
-
-    json_array_foreach(check->ignored, i, name) {
-        corrald_buf_printf(&b, " %.64s", json_string_value(name));
-    }
-
-    corrald_buf_str(&b, "\"");
-    corrald_rest_set(r, "Warning", "%s", b.data);
-    corrald_buf_free(&b);
 }
 
 

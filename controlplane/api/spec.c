@@ -30,6 +30,8 @@
     X(tags, string, "any of these, separated by commas")                      \
     X(labels, string, "all of these: key=value or key, separated by commas")  \
     X(name, string, "a part of the name")                                     \
+    X(enabled, boolean, "only those that are, or are not")                    \
+    X(enabled_only, boolean, "true unless given: only enabled ones")          \
     X(dry_run, boolean, "only check, and answer what would be")               \
     X(strict, boolean, "unknown fields are an error")                         \
     X(replace, boolean, "the body is the whole document; creates")            \
@@ -106,6 +108,32 @@
     X(Registration, ttl, string, "unknown after it without a heartbeat")      \
     X(Registration, health, string, "healthy, degraded or unhealthy")         \
     X(Registration, maintenance, boolean, "paused")                           \
+    X(Order, order, array, "names or ids of rules, first one first")          \
+    X(Order, start, integer, "priority of the first, default 10")             \
+    X(Order, step, integer, "from one to the next, default 10")               \
+    X(Request, method, string, "GET, POST ...")                               \
+    X(Request, path, string, "decoded path, without arguments")               \
+    X(Request, host, string, "in lower case, without port")                   \
+    X(Request, client_ip, string, "address of the client")                    \
+    X(Request, client_port, string, "port of the client")                     \
+    X(Request, user_agent, string, "or the header of that name")              \
+    X(Request, tenant, string, "as the identity step would know it")          \
+    X(Request, service, string, "what other places of the location name")     \
+    X(Request, subprotocol, string, "one, or an array of them")               \
+    X(Request, headers, object, "of strings or arrays of strings")            \
+    X(Request, query, object, "likewise, decoded")                            \
+    X(Request, cookies, object, "likewise")                                   \
+    X(Request, claims, object, "likewise")                                    \
+    X(Trace, matched, object, "{rule_id, name, priority}, or null")           \
+    X(Trace, strategy, string, "of the rule that matches")                    \
+    X(Trace, candidates, array, "its targets that exist: {name, "             \
+      "service_id, ready, weight}")                                           \
+    X(Trace, fallback, object, "likewise, or null")                           \
+    X(Trace, rules, integer, "how many rules there are")                      \
+    X(Trace, truncated, boolean, "trace does not hold all of them")           \
+    X(Trace, trace, array, "in order: {rule_id, name, priority, result, "     \
+      "failed: {condition, field, operator, expected, actual}}; result is "   \
+      "matched, condition, disabled, no_target or later")                     \
     X(Heartbeat, status, string, "pass, warn or fail")                        \
     X(Heartbeat, note, string, "for people")                                  \
     X(Close, filter, object, "connection_id, worker, gateway, service, "      \
@@ -392,6 +420,7 @@ corrald_spec_responses(const corrald_rest_route_t *route)
 
     } else if (strcmp(route->method, "POST") == 0
                && (strcmp(route->in, "Service") == 0
+                   || strcmp(route->in, "Rule") == 0
                    || strcmp(route->in, "Registration") == 0))
     {
         status = "201";
@@ -412,9 +441,11 @@ corrald_spec_schemas(void)
     json_t                      *schemas, *schema, *member;
     const corrald_spec_row_t    *row;
 
-    schemas = json_pack("{s:o, s:o, s:o}",
+    schemas = json_pack("{s:o, s:o, s:o, s:o, s:o}",
                         "Service", corrald_spec_document(CORRALD_SERVICE),
                         "Instance", corrald_spec_document(CORRALD_INSTANCE),
+                        "Rule", corrald_spec_document(CORRALD_RULE),
+                        "Condition", corrald_spec_document(CORRALD_CONDITION),
                         "Probe", corrald_spec_document(CORRALD_PROBE));
 
     for (row = corrald_spec_objects; row->name; row++) {
@@ -515,6 +546,20 @@ corrald_spec_field(const corrald_field_t *f)
                            "maxProperties", (json_int_t) f->max);
         break;
 
+    case CORRALD_TYPE_conditions:
+        schema = json_pack("{s:s, s:o, s:I}", "type", "array",
+                           "items", corrald_spec_ref("Condition"),
+                           "maxItems", (json_int_t) f->max);
+        break;
+
+    case CORRALD_TYPE_weights:
+        schema = json_pack("{s:s, s:{s:s, s:I, s:I}, s:i}", "type", "object",
+                           "additionalProperties", "type", "integer",
+                           "minimum", (json_int_t) f->min,
+                           "maximum", (json_int_t) f->max,
+                           "maxProperties", 256);
+        break;
+
     case CORRALD_TYPE_probe:
         schema = json_pack("{s:[o, {s:s}]}", "anyOf",
                            corrald_spec_ref("Probe"), "type", "null");
@@ -588,6 +633,7 @@ corrald_spec_lists(json_t *schemas)
     static const char  *lists[][2] = {
         { "ServiceList", "Service" },
         { "InstanceList", "Instance" },
+        { "RuleList", "Rule" },
         { "OperationList", "Operation" },
         { "ConnectionList", NULL },
         { "NodeList", NULL },

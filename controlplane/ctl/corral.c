@@ -38,7 +38,8 @@ static int corral_parse(int argc, char **argv, corral_run_t *run);
 static int corral_option(corral_run_t *run, int letter, int i,
     const char *value);
 static int corral_values(corral_run_t *run);
-static const corral_command_t *corral_find(const char *name);
+static const corral_command_t *corral_find(const char *name,
+    const char *second);
 static int corral_takes(const corral_command_t *command, const char *option);
 static int corral_where(corral_run_t *run);
 static char *corral_token(const char *path);
@@ -55,7 +56,7 @@ static const corral_command_t  corral_commands[] = {
       "write a service file and an agent to begin with" },
 
     { "apply", "-f FILE", 0, 0, corral_service_apply, "file wait dry-run",
-      "create or update the services of a file" },
+      "create or update the services and rules of a file" },
 
     { "register", "-f FILE", 0, 0, corral_service_apply, "file wait dry-run",
       "the same as apply" },
@@ -93,6 +94,33 @@ static const corral_command_t  corral_commands[] = {
     { "logs", "SERVICE|INSTANCE", 1, 1, corral_watch_logs,
       "follow tail since level stream", "show what agents print" },
 
+    { "routes list", "", 0, 0, corral_routes_list, "",
+      "list rules, in the order in which they are asked" },
+
+    { "routes show", "RULE", 1, 1, corral_routes_show, "", "show a rule" },
+
+    { "routes add", "-f FILE", 0, 0, corral_routes_add, "file",
+      "create the rule of a file" },
+
+    { "routes set", "RULE KEY=VALUE...", 2, CORRAL_ARGS, corral_routes_set,
+      "", "change some members of a rule" },
+
+    { "routes delete", "RULE...", 1, CORRAL_ARGS, corral_routes_delete, "yes",
+      "delete rules" },
+
+    { "routes enable", "RULE...", 1, CORRAL_ARGS, corral_routes_enable, "",
+      "have rules asked" },
+
+    { "routes disable", "RULE...", 1, CORRAL_ARGS, corral_routes_disable, "",
+      "have rules not asked" },
+
+    { "routes reorder", "RULE...", 1, CORRAL_ARGS, corral_routes_reorder, "",
+      "give rules the priorities 10, 20, 30, ..." },
+
+    { "routes test", "[METHOD] URL [NAME:VALUE...] [MEMBER=VALUE...]", 1,
+      CORRAL_ARGS, corral_routes_test, "",
+      "say which rule a request would match, and why every other not" },
+
     { "connections", "", 0, 0, corral_watch_connections, "service instance",
       "list the WebSockets of the whole cluster" },
 
@@ -121,7 +149,7 @@ static const corral_command_t  corral_commands[] = {
     { "completion", "bash|zsh|fish", 1, 1, corral_completion, "",
       "print a completion script" },
 
-    { "help", "[COMMAND]", 0, 1, corral_help, "", "show this" },
+    { "help", "[COMMAND]", 0, 2, corral_help, "", "show this" },
 
     { "version", "", 0, 0, corral_version, "", "show the version" },
 
@@ -246,7 +274,18 @@ main(int argc, char **argv)
         return corral_version(&run);
     }
 
-    run.command = corral_find(argv[1]);
+    run.command = corral_find(argv[1], NULL);
+
+    /* some have two words */
+
+    if (run.command == NULL && argc > 2) {
+        run.command = corral_find(argv[1], argv[2]);
+
+        if (run.command) {
+            argc--;
+            argv++;
+        }
+    }
 
     if (run.command == NULL) {
         corral_output_error("there is no command \"%s\"; \"corral help\" "
@@ -260,7 +299,7 @@ main(int argc, char **argv)
 
     if (run.help) {
         run.args[0] = run.command->name;
-        run.nargs = 1;
+        run.nargs = 1;          /* found whole, also if it has two words */
         return corral_help(&run);
     }
 
@@ -453,17 +492,37 @@ corral_values(corral_run_t *run)
 
 
 static const corral_command_t *
-corral_find(const char *name)
+corral_find(const char *name, const char *second)
 {
+    char                     words[64];
     const corral_command_t  *c;
 
+    snprintf(words, sizeof(words), "%s%s%s", name, second ? " " : "",
+             second ? second : "");
+
     for (c = corral_commands; c->name; c++) {
-        if (strcmp(c->name, name) == 0) {
+        if (strcmp(c->name, words) == 0) {
             return c;
         }
     }
 
     return NULL;
+}
+
+
+/* writes the first word; returns the second one, or NULL */
+
+static const char *
+corral_words(const char *name, char *first, size_t size)
+{
+    const char  *blank;
+
+    blank = strchr(name, ' ');
+
+    snprintf(first, size, "%.*s",
+             (int) (blank ? (size_t) (blank - name) : strlen(name)), name);
+
+    return blank ? blank + 1 : NULL;
 }
 
 
@@ -582,10 +641,14 @@ corral_help(corral_run_t *run)
     char                      left[64];
     const corral_command_t   *c;
 
-    c = run->nargs ? corral_find(run->args[0]) : NULL;
+    c = run->nargs ? corral_find(run->args[0],
+                                 run->nargs > 1 ? run->args[1] : NULL)
+                   : NULL;
 
     if (run->nargs && c == NULL) {
-        corral_output_error("there is no command \"%s\"", run->args[0]);
+        corral_output_error("there is no command \"%s%s%s\"", run->args[0],
+                            run->nargs > 1 ? " " : "",
+                            run->nargs > 1 ? run->args[1] : "");
         return CORRAL_USAGE;
     }
 
@@ -597,7 +660,7 @@ corral_help(corral_run_t *run)
                "Run, route and watch AI agents behind nginx.\n\n");
 
         for (c = corral_commands; c->name; c++) {
-            printf("  %-12s %s\n", c->name, c->text);
+            printf("  %-14s %s\n", c->name, c->text);
         }
 
         c = NULL;
@@ -647,7 +710,8 @@ corral_version(corral_run_t *run)
 static corral_exit_e
 corral_completion(corral_run_t *run)
 {
-    const char              *shell;
+    char                     first[32], last[32];
+    const char              *shell, *second;
     const corral_command_t  *c;
 
     shell = run->args[0];
@@ -655,8 +719,17 @@ corral_completion(corral_run_t *run)
     if (strcmp(shell, "fish") == 0) {
 
         for (c = corral_commands; c->name; c++) {
-            printf("complete -c corral -n __fish_use_subcommand -f -a %s "
-                   "-d '%s'\n", c->name, c->text);
+            second = corral_words(c->name, first, sizeof(first));
+
+            if (second) {
+                printf("complete -c corral -n __fish_use_subcommand -f -a %s\n"
+                       "complete -c corral -n '__fish_seen_subcommand_from %s'"
+                       " -f -a %s -d '%s'\n", first, first, second, c->text);
+
+            } else {
+                printf("complete -c corral -n __fish_use_subcommand -f -a %s "
+                       "-d '%s'\n", c->name, c->text);
+            }
         }
 
         printf("complete -c corral -n 'not __fish_use_subcommand' -f "
@@ -678,11 +751,33 @@ corral_completion(corral_run_t *run)
            "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
            "        COMPREPLY=($(compgen -W \"");
 
+    last[0] = '\0';
+
     for (c = corral_commands; c->name; c++) {
-        printf("%s%s", c == corral_commands ? "" : " ", c->name);
+        (void) corral_words(c->name, first, sizeof(first));
+
+        if (strcmp(first, last) != 0) {
+            printf("%s%s", c == corral_commands ? "" : " ", first);
+        }
+
+        snprintf(last, sizeof(last), "%s", first);
     }
 
     printf("\" -- \"$cur\"))\n"
+           "    elif [ \"$COMP_CWORD\" -eq 2 ] && "
+           "[ \"${COMP_WORDS[1]}\" = routes ]; then\n"
+           "        COMPREPLY=($(compgen -W \"");
+
+    for (c = corral_commands; c->name; c++) {
+        second = corral_words(c->name, first, sizeof(first));
+        printf("%s%s", second ? " " : "", second ? second : "");
+    }
+
+    printf("\" -- \"$cur\"))\n"
+           "    elif [ \"${COMP_WORDS[1]}\" = routes ]; then\n"
+           "        COMPREPLY=($(compgen -W "
+           "\"$(corral routes list -q -o name 2>/dev/null)\" -- "
+           "\"$cur\"))\n"
            "    else\n"
            "        COMPREPLY=($(compgen -W "
            "\"$(corral ps -q -o name 2>/dev/null)\" -- \"$cur\"))\n"

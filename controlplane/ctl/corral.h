@@ -87,6 +87,12 @@ corral_exit_e corral_get(corral_run_t *run, const char *path,
 void corral_show_list(corral_run_t *run, json_t *body,
     const corral_column_t *columns, const char *name);
 
+/* fmt has one %s, for the percent-encoded name; to be freed. */
+char *corral_path(const char *fmt, const char *name);
+
+/* Asks a person; a program must say --yes.  1: go on. */
+int corral_sure(corral_run_t *run, const char *what, const char *whom);
+
 /* Reads a file, "-" for standard input; NULL after saying why not. */
 char *corral_read_file(const char *path, size_t *len);
 
@@ -112,6 +118,16 @@ corral_exit_e corral_watch_connections(corral_run_t *run);
 corral_exit_e corral_watch_close(corral_run_t *run);
 corral_exit_e corral_watch_nodes(corral_run_t *run);
 corral_exit_e corral_watch_gateways(corral_run_t *run);
+
+corral_exit_e corral_routes_list(corral_run_t *run);
+corral_exit_e corral_routes_show(corral_run_t *run);
+corral_exit_e corral_routes_add(corral_run_t *run);
+corral_exit_e corral_routes_set(corral_run_t *run);
+corral_exit_e corral_routes_delete(corral_run_t *run);
+corral_exit_e corral_routes_enable(corral_run_t *run);
+corral_exit_e corral_routes_disable(corral_run_t *run);
+corral_exit_e corral_routes_reorder(corral_run_t *run);
+corral_exit_e corral_routes_test(corral_run_t *run);
 
 corral_exit_e corral_call_call(corral_run_t *run);
 corral_exit_e corral_doctor_doctor(corral_run_t *run);

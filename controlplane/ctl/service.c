@@ -18,6 +18,7 @@
 
 
 static json_t *corral_service_documents(corral_run_t *run);
+static int corral_service_is_rule(json_t *doc);
 static corral_exit_e corral_service_put(corral_run_t *run, json_t *doc);
 static corral_exit_e corral_service_act(corral_run_t *run, const char *action,
     const char *done);
@@ -29,7 +30,6 @@ static int corral_service_sure(corral_run_t *run, const char *what);
 static corral_exit_e corral_service_wait_for(corral_run_t *run,
     const char *name);
 static int corral_service_settled(json_t *service, const char **why);
-static char *corral_service_path(const char *fmt, const char *name);
 
 
 static const corral_column_t  corral_service_columns[] = {
@@ -84,6 +84,10 @@ corral_service_apply(corral_run_t *run)
     if (run->wait && worst == CORRAL_OK && !run->dry_run) {
 
         json_array_foreach(docs, i, doc) {
+            if (corral_service_is_rule(doc)) {
+                continue;
+            }
+
             name = json_string_value(json_object_get(doc, "name"));
             code = corral_service_wait_for(run, name);
             worst = worst ? worst : code;
@@ -96,14 +100,30 @@ corral_service_apply(corral_run_t *run)
 }
 
 
-/* the services of the file: one a document, or a list under "services" */
+/* "kind": "rule" stands in a document of its own, and is set under "rules" */
+
+static int
+corral_service_is_rule(json_t *doc)
+{
+    const char  *kind;
+
+    kind = json_string_value(json_object_get(doc, "kind"));
+
+    return kind && strcmp(kind, "rule") == 0;
+}
+
+
+/*
+ * The services and rules of the file: one a document, or lists under "services"
+ * and "rules".  Services come first: rules name them.
+ */
 
 static json_t *
 corral_service_documents(corral_run_t *run)
 {
     char        *text, err[512];
     size_t       i, n, len;
-    json_t      *docs, *doc, *list, *services, *one;
+    json_t      *docs, *doc, *list, *late, *services, *rules, *one;
     const char  *file;
 
     file = run->file ? run->file : (run->nargs ? run->args[0] : NULL);
@@ -128,33 +148,47 @@ corral_service_documents(corral_run_t *run)
     }
 
     list = json_array();
+    late = json_array();
 
     json_array_foreach(docs, i, doc) {
         services = json_object_get(doc, "services");
+        rules = json_object_get(doc, "rules");
 
-        if (json_is_array(services)) {
-            json_array_foreach(services, n, one) {
-                json_array_append(list, one);
-            }
+        json_array_foreach(services, n, one) {
+            json_array_append(list, one);
+        }
 
-        } else if (!json_is_null(doc)) {
-            json_array_append(list, doc);
+        json_array_foreach(rules, n, one) {
+            json_object_set_new(one, "kind", json_string("rule"));
+            json_array_append(late, one);
+        }
+
+        if (!json_is_array(services) && !json_is_array(rules)
+            && !json_is_null(doc))
+        {
+            json_array_append(corral_service_is_rule(doc) ? late : list, doc);
         }
     }
 
+    json_array_extend(list, late);
+    json_decref(late);
     json_decref(docs);
 
     json_array_foreach(list, i, doc) {
 
         if (!json_is_string(json_object_get(doc, "name"))) {
-            corral_output_error("%s: service %zu has no name", file, i + 1);
+            corral_output_error("%s: %s %zu has no name", file,
+                                corral_service_is_rule(doc) ? "rule"
+                                                            : "service",
+                                i + 1);
             json_decref(list);
             return NULL;
         }
     }
 
     if (json_array_size(list) == 0) {
-        corral_output_error("%s: there is no service in it", file);
+        corral_output_error("%s: there is no service and no rule in it",
+                            file);
         json_decref(list);
         return NULL;
     }
@@ -167,18 +201,33 @@ static corral_exit_e
 corral_service_put(corral_run_t *run, json_t *doc)
 {
     char            *path;
+    json_t          *kind;
     const char      *name, *fmt;
     corral_exit_e    code;
     corral_answer_t  answer;
 
     name = json_string_value(json_object_get(doc, "name"));
 
-    fmt = run->dry_run ? "/api/v1/services/%s?replace=1&dry_run=1"
-                       : "/api/v1/services/%s?replace=1";
+    if (corral_service_is_rule(doc)) {
+        fmt = run->dry_run ? "/api/v1/routes/%s?dry_run=1"
+                           : "/api/v1/routes/%s";
 
-    path = corral_service_path(fmt, name);
+    } else {
+        fmt = run->dry_run ? "/api/v1/services/%s?replace=1&dry_run=1"
+                           : "/api/v1/services/%s?replace=1";
+    }
+
+    kind = json_object_get(doc, "kind");
+    json_incref(kind);
+    json_object_del(doc, "kind");
+
+    path = corral_path(fmt, name);
     code = corral_http_request(&run->http, "PUT", path, doc, &answer);
     free(path);
+
+    if (kind) {
+        json_object_set_new(doc, "kind", kind);
+    }
 
     if (code != CORRAL_OK) {
         corral_output_error("%s: %s", name, answer.error);
@@ -208,14 +257,14 @@ corral_service_ps(corral_run_t *run)
     corral_answer_t  answer;
 
     if (run->nargs) {
-        path = corral_service_path("/api/v1/services/%s/instances?limit=1000",
+        path = corral_path("/api/v1/services/%s/instances?limit=1000",
                                    run->args[0]);
 
     } else if (run->all) {
         path = strdup("/api/v1/instances?limit=1000");
 
     } else if (run->labels) {
-        path = corral_service_path("/api/v1/services?limit=1000&labels=%s",
+        path = corral_path("/api/v1/services?limit=1000&labels=%s",
                                    run->labels);
 
     } else {
@@ -250,14 +299,14 @@ corral_service_describe(corral_run_t *run)
     corral_exit_e    code;
     corral_answer_t  answer;
 
-    path = corral_service_path("/api/v1/services/%s", run->args[0]);
+    path = corral_path("/api/v1/services/%s", run->args[0]);
     code = corral_http_request(&run->http, "GET", path, NULL, &answer);
     free(path);
 
     if (code == CORRAL_NOT_FOUND) {
         corral_http_free(&answer);
 
-        path = corral_service_path("/api/v1/instances/%s", run->args[0]);
+        path = corral_path("/api/v1/instances/%s", run->args[0]);
         code = corral_http_request(&run->http, "GET", path, NULL, &answer);
         free(path);
 
@@ -290,7 +339,7 @@ corral_service_describe(corral_run_t *run)
         return CORRAL_OK;
     }
 
-    path = corral_service_path("/api/v1/services/%s/instances?limit=1000",
+    path = corral_path("/api/v1/services/%s/instances?limit=1000",
                                run->args[0]);
     code = corral_get(run, path, &answer);
     free(path);
@@ -394,7 +443,7 @@ corral_service_act_one(corral_run_t *run, const char *name,
 
     snprintf(fmt, sizeof(fmt), "/api/v1/services/%%s/actions/%s", action);
 
-    path = corral_service_path(fmt, name);
+    path = corral_path(fmt, name);
     code = corral_http_request(&run->http, "POST", path, NULL, &answer);
     free(path);
 
@@ -482,28 +531,41 @@ corral_service_act_many(corral_run_t *run, const char *action)
 }
 
 
-/* asks a person; a program must say --yes */
+/* some actions on several services are asked for */
 
 static int
 corral_service_sure(corral_run_t *run, const char *what)
 {
-    char  line[16];
-
-    if (run->yes || (strcmp(what, "stop") != 0 && strcmp(what, "restart") != 0
-                     && strcmp(what, "delete") != 0))
+    if (strcmp(what, "stop") != 0 && strcmp(what, "restart") != 0
+        && strcmp(what, "delete") != 0)
     {
         return 1;
     }
 
+    return corral_sure(run, what,
+                       run->nargs ? "and forget these services"
+                                  : (run->all ? "all services"
+                                              : run->labels));
+}
+
+
+int
+corral_sure(corral_run_t *run, const char *what, const char *whom)
+{
+    char  line[16];
+
+    if (run->yes) {
+        return 1;
+    }
+
     if (!isatty(STDIN_FILENO)) {
-        corral_output_error("%s of several services needs --yes when nobody "
-                            "can be asked", what);
+        corral_output_error("%s of several %s needs --yes when nobody can be "
+                            "asked", what,
+                            strstr(whom, "rules") ? "rules" : "services");
         return 0;
     }
 
-    fprintf(stderr, "%s %s? [y/N] ", what,
-            run->nargs ? "and forget these services"
-                       : (run->all ? "all services" : run->labels));
+    fprintf(stderr, "%s %s? [y/N] ", what, whom);
 
     return fgets(line, sizeof(line), stdin) != NULL
            && (line[0] == 'y' || line[0] == 'Y');
@@ -529,7 +591,7 @@ corral_service_scale(corral_run_t *run)
 
     body = json_pack("{s:I}", "replicas", (json_int_t) n);
 
-    path = corral_service_path("/api/v1/services/%s/scale", run->args[0]);
+    path = corral_path("/api/v1/services/%s/scale", run->args[0]);
     code = corral_http_request(&run->http, "PUT", path, body, &answer);
     free(path);
     json_decref(body);
@@ -569,7 +631,7 @@ corral_service_delete(corral_run_t *run)
     worst = CORRAL_OK;
 
     for (i = 0; i < run->nargs; i++) {
-        path = corral_service_path("/api/v1/services/%s", run->args[i]);
+        path = corral_path("/api/v1/services/%s", run->args[i]);
         code = corral_http_request(&run->http, "DELETE", path, NULL, &answer);
         free(path);
 
@@ -618,7 +680,7 @@ corral_service_wait_for(corral_run_t *run, const char *name)
 
     until = time(NULL) + (run->wait ? strtol(run->wait, NULL, 10)
                                     : CORRAL_SERVICE_WAIT);
-    path = corral_service_path("/api/v1/services/%s", name);
+    path = corral_path("/api/v1/services/%s", name);
 
     for ( ;; ) {
         code = corral_http_request(&run->http, "GET", path, NULL, &answer);
@@ -715,7 +777,7 @@ corral_service_explain(corral_run_t *run)
     corral_exit_e    code;
     corral_answer_t  answer;
 
-    path = corral_service_path("/api/v1/explain/%s", run->args[0]);
+    path = corral_path("/api/v1/explain/%s", run->args[0]);
     code = corral_get(run, path, &answer);
     free(path);
 
@@ -738,10 +800,8 @@ corral_service_explain(corral_run_t *run)
 }
 
 
-/* fmt has one %s, for the percent-encoded name; to be freed */
-
-static char *
-corral_service_path(const char *fmt, const char *name)
+char *
+corral_path(const char *fmt, const char *name)
 {
     char    *escaped, *path;
     size_t   size;

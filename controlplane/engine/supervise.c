@@ -326,7 +326,7 @@ static void
 corrald_supervise_watch(corrald_kind_e kind, const char *id,
     const json_t *before, const json_t *after, int64_t revision, void *data)
 {
-    if (!corrald_supervise_open) {
+    if (!corrald_supervise_open || kind == CORRALD_RULE) {
         return;
     }
 

@@ -20,6 +20,7 @@
 
 #include "../base/clock.h"
 #include "check.h"
+#include "route.h"
 #include "rules.h"
 #include "view.h"
 
@@ -54,8 +55,12 @@ static int corrald_check_list(corrald_check_t *c, const corrald_field_t *f,
     const json_t *value, const char *pointer);
 static int corrald_check_map(corrald_check_t *c, const corrald_field_t *f,
     const json_t *value, const char *pointer);
-static int corrald_check_probe(corrald_check_t *c, const json_t *value,
-    const char *pointer);
+static int corrald_check_part(corrald_check_t *c, corrald_kind_e kind,
+    const json_t *value, const char *pointer);
+static int corrald_check_conditions(corrald_check_t *c,
+    const corrald_field_t *f, const json_t *value, const char *pointer);
+static int corrald_check_weights(corrald_check_t *c, const corrald_field_t *f,
+    const json_t *value, const char *pointer);
 static void corrald_check_pointer(char *buf, size_t size, const char *parent,
     const char *name);
 static size_t corrald_check_distance(const char *a, const char *b);
@@ -185,8 +190,9 @@ corrald_check_document(corrald_check_t *c, corrald_kind_e kind,
     /* rules between fields can rely on the types */
 
     if (rc == 0) {
-        rc = kind == CORRALD_SERVICE ? corrald_rules_service(c, doc)
-                                     : corrald_rules_instance(c, doc);
+        rc = kind == CORRALD_RULE ? corrald_route_check(c, doc)
+             : kind == CORRALD_SERVICE ? corrald_rules_service(c, doc)
+                                       : corrald_rules_instance(c, doc);
     }
 
     return rc ? -1 : 0;
@@ -198,7 +204,8 @@ corrald_check_document(corrald_check_t *c, corrald_kind_e kind,
 int
 corrald_check_fill(corrald_kind_e kind, json_t *doc)
 {
-    json_t                 *value;
+    size_t                  i;
+    json_t                 *value, *item;
     const corrald_field_t  *f;
 
     for (f = corrald_doc_fields(kind); f->name; f++) {
@@ -217,6 +224,18 @@ corrald_check_fill(corrald_kind_e kind, json_t *doc)
             && corrald_check_fill(CORRALD_PROBE, value) != 0)
         {
             return -1;
+        }
+
+        if (f->type != CORRALD_TYPE_conditions) {
+            continue;
+        }
+
+        json_array_foreach(value, i, item) {
+            if (json_is_object(item)
+                && corrald_check_fill(CORRALD_CONDITION, item) != 0)
+            {
+                return -1;
+            }
         }
     }
 
@@ -323,8 +342,19 @@ corrald_check_value(corrald_check_t *c, const corrald_field_t *f,
     case CORRALD_TYPE_map:
         return corrald_check_map(c, f, value, pointer);
 
+    case CORRALD_TYPE_conditions:
+        return corrald_check_conditions(c, f, value, pointer);
+
+    case CORRALD_TYPE_weights:
+        return corrald_check_weights(c, f, value, pointer);
+
     default: /* CORRALD_TYPE_probe */
-        return corrald_check_probe(c, value, pointer);
+        if (!json_is_object(value)) {
+            return corrald_check_error(c, pointer, "must be an object or "
+                                       "null");
+        }
+
+        return corrald_check_part(c, CORRALD_PROBE, value, pointer);
     }
 }
 
@@ -681,9 +711,11 @@ corrald_check_map(corrald_check_t *c, const corrald_field_t *f,
 }
 
 
+/* an object within a document */
+
 static int
-corrald_check_probe(corrald_check_t *c, const json_t *value,
-    const char *pointer)
+corrald_check_part(corrald_check_t *c, corrald_kind_e kind,
+    const json_t *value, const char *pointer)
 {
     int                     rc;
     char                    place[CORRALD_CHECK_POINTER];
@@ -691,25 +723,84 @@ corrald_check_probe(corrald_check_t *c, const json_t *value,
     const char             *key;
     const corrald_field_t  *f;
 
-    if (!json_is_object(value)) {
-        return corrald_check_error(c, pointer, "must be an object or null");
+    rc = 0;
+
+    json_object_foreach((json_t *) value, key, item) {
+        corrald_check_pointer(place, sizeof(place), pointer, key);
+
+        f = corrald_doc_field(kind, key);
+
+        rc |= f ? corrald_check_value(c, f, item, place)
+                : corrald_check_unknown(c, kind, key, place);
+    }
+
+    for (f = corrald_doc_fields(kind); f->name; f++) {
+        if ((f->flags & CORRAL_R) && json_object_get(value, f->name) == NULL) {
+            rc = corrald_check_error(c, pointer, "needs a \"%s\"%s%s",
+                                     f->name,
+                                     f->type == CORRALD_TYPE_enumerate
+                                     ? ": " : "",
+                                     f->type == CORRALD_TYPE_enumerate
+                                     ? corrald_doc_values(f) : "");
+        }
+    }
+
+    return rc ? -1 : 0;
+}
+
+
+static int
+corrald_check_conditions(corrald_check_t *c, const corrald_field_t *f,
+    const json_t *value, const char *pointer)
+{
+    int      rc;
+    char     place[CORRALD_CHECK_POINTER];
+    size_t   i;
+    json_t  *item;
+
+    if (!json_is_array(value)) {
+        return corrald_check_error(c, pointer, "must be an array of objects");
+    }
+
+    if ((int64_t) json_array_size(value) > f->max) {
+        return corrald_check_error(c, pointer, "has %zu items, at most %lld "
+                                   "are allowed", json_array_size(value),
+                                   (long long) f->max);
+    }
+
+    rc = 0;
+
+    json_array_foreach(value, i, item) {
+        snprintf(place, sizeof(place), "%s/%zu", pointer, i);
+
+        rc |= json_is_object(item)
+              ? corrald_check_part(c, CORRALD_CONDITION, item, place)
+              : corrald_check_error(c, place, "must be an object");
+    }
+
+    return rc ? -1 : 0;
+}
+
+
+static int
+corrald_check_weights(corrald_check_t *c, const corrald_field_t *f,
+    const json_t *value, const char *pointer)
+{
+    int          rc;
+    char         place[CORRALD_CHECK_POINTER];
+    json_t      *item;
+    const char  *key;
+
+    if (!json_is_object(value) || json_object_size(value) > 256) {
+        return corrald_check_error(c, pointer, "must be an object of at most "
+                                   "256 integers");
     }
 
     rc = 0;
 
     json_object_foreach((json_t *) value, key, item) {
         corrald_check_pointer(place, sizeof(place), pointer, key);
-
-        f = corrald_doc_field(CORRALD_PROBE, key);
-
-        rc |= f ? corrald_check_value(c, f, item, place)
-                : corrald_check_unknown(c, CORRALD_PROBE, key, place);
-    }
-
-    if (json_object_get(value, "type") == NULL) {
-        rc = corrald_check_error(c, pointer, "needs a \"type\": %s",
-                                 corrald_doc_field(CORRALD_PROBE, "type")
-                                     ->values);
+        rc |= corrald_check_number(c, f, item, place);
     }
 
     return rc ? -1 : 0;

@@ -6,6 +6,7 @@
  */
 
 
+#include <stdio.h>
 #include <string.h>
 
 #include <corral_duration.h>
@@ -25,6 +26,13 @@ static const char  corrald_doc_reasons[] = CORRALD_DOC_REASONS;
 #undef X
 
 
+#define X(word, text)  " " #word
+
+static const char  corrald_doc_operators[] = CORRAL_OPERATORS(X);
+
+#undef X
+
+
 #define X(name, type, owner, flags, min, max, values, preset, text)           \
     { #name, CORRALD_TYPE_##type, CORRALD_OWNER_##owner, flags, min, max,     \
       values, preset, text },
@@ -39,6 +47,16 @@ static const corrald_field_t  corrald_doc_instance[] = {
     { NULL, 0, 0, 0, 0, 0, NULL, NULL, NULL }
 };
 
+static const corrald_field_t  corrald_doc_rule[] = {
+    CORRAL_RULE_FIELDS(X)
+    { NULL, 0, 0, 0, 0, 0, NULL, NULL, NULL }
+};
+
+static const corrald_field_t  corrald_doc_condition[] = {
+    CORRAL_CONDITION_FIELDS(X)
+    { NULL, 0, 0, 0, 0, 0, NULL, NULL, NULL }
+};
+
 static const corrald_field_t  corrald_doc_probe[] = {
     CORRAL_PROBE_FIELDS(X)
     { NULL, 0, 0, 0, 0, 0, NULL, NULL, NULL }
@@ -48,16 +66,21 @@ static const corrald_field_t  corrald_doc_probe[] = {
 
 
 static const corrald_field_t  *corrald_doc_tables[] = {
-    corrald_doc_service, corrald_doc_instance, corrald_doc_probe
+    corrald_doc_service, corrald_doc_instance, corrald_doc_rule,
+    corrald_doc_probe, corrald_doc_condition
 };
 
-static const char  *corrald_doc_kinds[] = { "service", "instance", "probe" };
+static const char  *corrald_doc_kinds[] = {
+    "service", "instance", "rule", "probe", "condition"
+};
 
-static const char  *corrald_doc_ids[] = { "service_id", "instance_id", "" };
+static const char  *corrald_doc_ids[] = {
+    "service_id", "instance_id", "rule_id", "", ""
+};
 
 static const char  *corrald_doc_types[] = {
     "string", "name", "integer", "boolean", "duration", "enumerate",
-    "strings", "map", "probe", "time"
+    "strings", "map", "probe", "conditions", "weights", "time"
 };
 
 
@@ -91,6 +114,40 @@ const char *
 corrald_doc_kind(corrald_kind_e kind)
 {
     return corrald_doc_kinds[kind];
+}
+
+
+/* The kind of a stored document by its name, or -1. */
+
+int
+corrald_doc_parse_kind(const char *name)
+{
+    int  kind;
+
+    for (kind = 0; kind < CORRALD_STORED; kind++) {
+        if (strcmp(corrald_doc_kinds[kind], name) == 0) {
+            return kind;
+        }
+    }
+
+    return -1;
+}
+
+
+/*
+ * The name as it stands among all unique names: those of rules have a prefix
+ * with a character that no service can have.  "" for kinds without.
+ */
+
+const char *
+corrald_doc_unique(corrald_kind_e kind, const char *name,
+    char buf[CORRALD_DOC_UNIQUE])
+{
+    snprintf(buf, CORRALD_DOC_UNIQUE, "%s%s",
+             kind == CORRALD_RULE && *name ? "rule/" : "",
+             kind == CORRALD_INSTANCE ? "" : name);
+
+    return buf;
 }
 
 
@@ -137,6 +194,10 @@ corrald_doc_owner(unsigned owner)
 const char *
 corrald_doc_values(const corrald_field_t *field)
 {
+    if (strcmp(field->values, "CORRAL_OPERATORS") == 0) {
+        return corrald_doc_operators + 1;
+    }
+
     return strcmp(field->values, "CORRAL_REASONS") == 0
            ? corrald_doc_reasons + 1 : field->values;
 }

@@ -17,9 +17,18 @@
 typedef enum {
     CORRALD_SERVICE = 0,
     CORRALD_INSTANCE,
-    CORRALD_PROBE,                   /* a part of a service, never alone */
+    CORRALD_RULE,
+    CORRALD_STORED,                  /* the number of those in the store */
+
+    CORRALD_PROBE = CORRALD_STORED,  /* a part of a service, never alone */
+    CORRALD_CONDITION,               /* a part of a rule */
     CORRALD_KINDS
 } corrald_kind_e;
+
+
+/* bytes of what corrald_doc_unique() writes */
+
+#define CORRALD_DOC_UNIQUE  160
 
 
 /* Whose fields a commit may change: a mask.  The names are the schema's. */
@@ -49,6 +58,8 @@ typedef enum {
     CORRALD_TYPE_strings,
     CORRALD_TYPE_map,
     CORRALD_TYPE_probe,
+    CORRALD_TYPE_conditions,
+    CORRALD_TYPE_weights,
     CORRALD_TYPE_time
 } corrald_type_e;
 
@@ -74,6 +85,9 @@ const corrald_field_t *corrald_doc_fields(corrald_kind_e kind);
 const corrald_field_t *corrald_doc_field(corrald_kind_e kind,
     const char *name);
 const char *corrald_doc_kind(corrald_kind_e kind);
+int corrald_doc_parse_kind(const char *name);
+const char *corrald_doc_unique(corrald_kind_e kind, const char *name,
+    char buf[CORRALD_DOC_UNIQUE]);
 const char *corrald_doc_id(corrald_kind_e kind);
 const char *corrald_doc_type(corrald_type_e type);
 const char *corrald_doc_owner(unsigned owner);

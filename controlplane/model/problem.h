@@ -30,10 +30,11 @@
     X(NOT_FOUND,           404, "There is no such resource")                  \
     X(SERVICE_NOT_FOUND,   404, "There is no such service")                   \
     X(INSTANCE_NOT_FOUND,  404, "There is no such instance")                  \
+    X(RULE_NOT_FOUND,      404, "There is no such rule")                      \
     X(CONNECTION_NOT_FOUND, 404, "There is no such connection")               \
     X(OPERATION_NOT_FOUND, 404, "There is no such operation")                 \
     X(METHOD_NOT_ALLOWED,  405, "The resource does not have this method")     \
-    X(NAME_TAKEN,          409, "Another service has this name")              \
+    X(NAME_TAKEN,          409, "Another one has this name")                  \
     X(CONFLICT,            409, "The resource is in another state")           \
     X(REQUEST_IN_FLIGHT,   409, "The first request with this key still runs") \
     X(PRECONDITION_FAILED, 412, "The resource was changed meanwhile")         \

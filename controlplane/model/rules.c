@@ -22,7 +22,7 @@ static int corrald_rules_failover(corrald_check_t *c, const json_t *doc);
 static int corrald_rules_answer(corrald_check_t *c, const json_t *doc);
 static int corrald_rules_probes(corrald_check_t *c, const json_t *doc);
 static int corrald_rules_words(corrald_check_t *c, const json_t *doc);
-static int corrald_rules_hash_key(const char *s);
+static int corrald_rules_key(const char *s);
 static int corrald_rules_token(const char *s);
 
 
@@ -220,19 +220,11 @@ corrald_rules_routing(corrald_check_t *c, const json_t *doc)
     s = corrald_doc_str(doc, "affinity");
 
     if (strcmp(s, "none") != 0 && strcmp(s, "cookie") != 0
-        && !corrald_rules_hash_key(s))
+        && !corrald_rules_key(s))
     {
         rc = corrald_check_error(c, "/affinity", "is \"%.64s\", it can be: "
                                  "none, cookie, client_ip, session, "
                                  "header.NAME, query.NAME, cookie.NAME", s);
-    }
-
-    s = corrald_doc_str(doc, "hash_key");
-
-    if (!corrald_rules_hash_key(s)) {
-        rc = corrald_check_error(c, "/hash_key", "is \"%.64s\", it can be: "
-                                 "client_ip, session, header.NAME, "
-                                 "query.NAME, cookie.NAME", s);
     }
 
     factor = corrald_doc_int(doc, "hash_balance_factor");
@@ -243,7 +235,26 @@ corrald_rules_routing(corrald_check_t *c, const json_t *doc)
                                  "to 1000", factor);
     }
 
-    return rc;
+    return rc | corrald_rules_hash_key(c, doc);
+}
+
+
+/* Of services and rules.  Returns 0, or -1 with an error. */
+
+int
+corrald_rules_hash_key(corrald_check_t *c, const json_t *doc)
+{
+    const char  *s;
+
+    s = corrald_doc_str(doc, "hash_key");
+
+    if (!corrald_rules_key(s)) {
+        return corrald_check_error(c, "/hash_key", "is \"%.64s\", it can be: "
+                                   "client_ip, session, header.NAME, "
+                                   "query.NAME, cookie.NAME", s);
+    }
+
+    return 0;
 }
 
 
@@ -465,7 +476,7 @@ corrald_rules_words(corrald_check_t *c, const json_t *doc)
 /* what of a request tells sessions apart */
 
 static int
-corrald_rules_hash_key(const char *s)
+corrald_rules_key(const char *s)
 {
     const char  *dot;
 

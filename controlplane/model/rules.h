@@ -17,6 +17,8 @@ int corrald_rules_service(corrald_check_t *c, const json_t *doc)
     __attribute__((warn_unused_result));
 int corrald_rules_instance(corrald_check_t *c, const json_t *doc)
     __attribute__((warn_unused_result));
+int corrald_rules_hash_key(corrald_check_t *c, const json_t *doc)
+    __attribute__((warn_unused_result));
 int corrald_rules_derive(json_t *in) __attribute__((warn_unused_result));
 
 

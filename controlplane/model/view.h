@@ -47,6 +47,8 @@
       "false: the document does not carry corrald's HMAC, nothing is started")\
     X(SERVICE,  revision,          integer,                                   \
       "of the last change of the document: the ETag")                         \
+    X(RULE,     revision,          integer,                                   \
+      "of the last change of the document: the ETag")                         \
     X(INSTANCE, service,           string,                                    \
       "name of the service")                                                  \
     X(INSTANCE, ready,             boolean,                                   \

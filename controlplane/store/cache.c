@@ -59,7 +59,7 @@ static const char *corrald_cache_stone(char *buf, corrald_kind_e kind,
     const char *id);
 
 
-static corrald_map_t             corrald_cache_docs[2];
+static corrald_map_t             corrald_cache_docs[CORRALD_STORED];
 static corrald_map_t             corrald_cache_names;
 static corrald_map_t             corrald_cache_groups;
 static corrald_map_t             corrald_cache_stones;
@@ -81,14 +81,38 @@ corrald_store_get(corrald_kind_e kind, const char *id)
 
 /* By id, or else by name. */
 
+static const corrald_entry_t *
+corrald_cache_named(corrald_kind_e kind, const char *id_or_name)
+{
+    char              name[CORRALD_DOC_UNIQUE];
+    corrald_cache_t  *c;
+
+    c = corrald_map_get(&corrald_cache_docs[kind], id_or_name);
+
+    if (c) {
+        return &c->entry;
+    }
+
+    c = corrald_map_get(&corrald_cache_names,
+                        corrald_doc_unique(kind, id_or_name, name));
+
+    /* "rule/x" is the name of no service */
+
+    return c && c->entry.kind == kind ? &c->entry : NULL;
+}
+
+
 const corrald_entry_t *
 corrald_store_service(const char *id_or_name)
 {
-    corrald_cache_t  *c;
+    return corrald_cache_named(CORRALD_SERVICE, id_or_name);
+}
 
-    c = corrald_map_get(&corrald_cache_docs[CORRALD_SERVICE], id_or_name);
 
-    return c ? &c->entry : corrald_map_get(&corrald_cache_names, id_or_name);
+const corrald_entry_t *
+corrald_store_rule(const char *id_or_name)
+{
+    return corrald_cache_named(CORRALD_RULE, id_or_name);
 }
 
 
@@ -239,8 +263,9 @@ corrald_cache_put(corrald_kind_e kind, const char *id, const char *text,
     memset(c->mac, 0, sizeof(c->mac));
     memcpy(c->mac, mac, strlen(mac) < sizeof(c->mac) ? strlen(mac) : 0);
 
-    if (kind == CORRALD_SERVICE) {
-        c->entry.trusted = corrald_cache_trusted(c);
+    c->entry.trusted = kind != CORRALD_SERVICE || corrald_cache_trusted(c);
+
+    if (kind != CORRALD_INSTANCE) {
         corrald_cache_name(c, before);
 
     } else if (before == NULL) {
@@ -258,7 +283,7 @@ corrald_cache_put(corrald_kind_e kind, const char *id, const char *text,
 void
 corrald_cache_del(corrald_kind_e kind, const char *id, int64_t revision)
 {
-    char              key[CORRALD_KEY_SIZE];
+    char              key[CORRALD_KEY_SIZE], unique[CORRALD_DOC_UNIQUE];
     json_t           *doc;
     const char       *name;
     corrald_cache_t  *c;
@@ -280,8 +305,8 @@ corrald_cache_del(corrald_kind_e kind, const char *id, int64_t revision)
 
     doc = json_incref(c->entry.doc);
 
-    if (kind == CORRALD_SERVICE) {
-        name = corrald_doc_str(doc, "name");
+    if (kind != CORRALD_INSTANCE) {
+        name = corrald_doc_unique(kind, corrald_doc_str(doc, "name"), unique);
 
         if (corrald_map_get(&corrald_cache_names, name) == c) {
             corrald_map_del(&corrald_cache_names, name);
@@ -362,7 +387,7 @@ corrald_cache_reset_revision(int64_t revision)
     void                *value;
     corrald_map_iter_t   it;
 
-    for (kind = 0; kind < 2; kind++) {
+    for (kind = 0; kind < CORRALD_STORED; kind++) {
         corrald_map_first(&corrald_cache_docs[kind], &it);
 
         while (corrald_map_next(&corrald_cache_docs[kind], &it, NULL, &value))
@@ -424,6 +449,7 @@ corrald_cache_each(corrald_kind_e kind,
 void
 corrald_cache_free(void)
 {
+    int                      kind;
     corrald_cache_change_t  *change;
 
     while (corrald_cache_first) {
@@ -437,8 +463,10 @@ corrald_cache_free(void)
     corrald_cache_last = &corrald_cache_first;
     corrald_cache_nwatchers = 0;
 
-    corrald_map_free(&corrald_cache_docs[0], corrald_cache_release);
-    corrald_map_free(&corrald_cache_docs[1], corrald_cache_release);
+    for (kind = 0; kind < CORRALD_STORED; kind++) {
+        corrald_map_free(&corrald_cache_docs[kind], corrald_cache_release);
+    }
+
     corrald_map_free(&corrald_cache_names, NULL);
     corrald_map_free(&corrald_cache_groups, free);
     corrald_map_free(&corrald_cache_stones, NULL);
@@ -465,15 +493,18 @@ corrald_cache_trusted(const corrald_cache_t *c)
 }
 
 
-/* The name leads to the service that got it last. */
+/* The name leads to the document that got it last. */
 
 static void
 corrald_cache_name(corrald_cache_t *c, const json_t *before)
 {
+    char         names[2][CORRALD_DOC_UNIQUE];
     const char  *name, *was;
 
-    name = corrald_doc_str(c->entry.doc, "name");
-    was = corrald_doc_str(before, "name");
+    name = corrald_doc_unique(c->entry.kind,
+                              corrald_doc_str(c->entry.doc, "name"), names[0]);
+    was = corrald_doc_unique(c->entry.kind, corrald_doc_str(before, "name"),
+                             names[1]);
 
     if (before && strcmp(was, name) != 0
         && corrald_map_get(&corrald_cache_names, was) == c)

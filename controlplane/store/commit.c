@@ -52,6 +52,8 @@ typedef struct {
     int64_t           base;          /* revision it was prepared against */
     char              mac[CORRALD_CRYPT_HEX];
     char              number[24];
+    char              name[CORRALD_DOC_UNIQUE];   /* "" when it has none */
+    char              was[CORRALD_DOC_UNIQUE];
     char             *history;
 } corrald_commit_op_t;
 
@@ -427,8 +429,8 @@ corrald_commit_finish(corrald_commit_t *c, corrald_commit_op_t *op)
 
     if (op->before == NULL) {
         json_object_set_new(op->after, "created_at", json_string(now));
-        json_object_set_new(op->after, op->kind == CORRALD_SERVICE
-                                       ? "updated_at" : "state_at",
+        json_object_set_new(op->after, op->kind == CORRALD_INSTANCE
+                                       ? "state_at" : "updated_at",
                             json_string(now));
     }
 
@@ -441,7 +443,7 @@ corrald_commit_finish(corrald_commit_t *c, corrald_commit_op_t *op)
         return 0;
     }
 
-    if (op->before && op->kind == CORRALD_SERVICE) {
+    if (op->before && op->kind != CORRALD_INSTANCE) {
         json_object_set_new(op->after, "updated_at", json_string(now));
     }
 
@@ -533,6 +535,7 @@ corrald_commit_state(corrald_commit_t *c, corrald_commit_op_t *op)
 static void
 corrald_commit_events(corrald_commit_t *c, corrald_commit_op_t *op)
 {
+    char         type[32];
     json_t      *names;
     size_t       i;
     const char  *name;
@@ -544,14 +547,12 @@ corrald_commit_events(corrald_commit_t *c, corrald_commit_op_t *op)
 
     name = corrald_doc_str(op->after ? op->after : op->before, "name");
 
-    if (op->before == NULL) {
-        corrald_commit_event(c, "service_created", op->kind, op->id,
-                             json_pack("{s:s}", "name", name));
-        return;
-    }
+    snprintf(type, sizeof(type), "%s_%s", corrald_doc_kind(op->kind),
+             op->before == NULL ? "created"
+                                : op->after == NULL ? "deleted" : "updated");
 
-    if (op->after == NULL) {
-        corrald_commit_event(c, "service_deleted", op->kind, op->id,
+    if (op->before == NULL || op->after == NULL) {
+        corrald_commit_event(c, type, op->kind, op->id,
                              json_pack("{s:s}", "name", name));
         return;
     }
@@ -566,7 +567,7 @@ corrald_commit_events(corrald_commit_t *c, corrald_commit_op_t *op)
         }
     }
 
-    corrald_commit_event(c, "service_updated", op->kind, op->id,
+    corrald_commit_event(c, type, op->kind, op->id,
                          json_pack("{s:s, s:o}", "name", name, "changed",
                                    names));
 }
@@ -658,7 +659,7 @@ corrald_commit_statuses(corrald_commit_t *c)
 
     for (i = 0; i < c->n; i++) {
 
-        if (c->ops[i].idle) {
+        if (c->ops[i].idle || c->ops[i].kind == CORRALD_RULE) {
             continue;
         }
 
@@ -773,7 +774,7 @@ corrald_commit_status(corrald_commit_t *c, const char *service_id)
 static void
 corrald_commit_send(corrald_commit_t *c)
 {
-    char                   keys[11][CORRALD_KEY_SIZE], deadline[24];
+    char                   keys[12][CORRALD_KEY_SIZE], deadline[24];
     char                   leader[160], epoch[24], count[24], events[24];
     char                   nkeys[24], *history;
     size_t                 i, j, n;
@@ -811,7 +812,7 @@ corrald_commit_send(corrald_commit_t *c)
     snprintf(deadline, sizeof(deadline), "%lld",
              (long long) (corrald_clock_ms() + corrald_local.clock
                           + corrald_conf()->redis_timeout));
-    snprintf(nkeys, sizeof(nkeys), "%zu", 11 + n);
+    snprintf(nkeys, sizeof(nkeys), "%zu", 12 + n);
     snprintf(count, sizeof(count), "%zu", n);
     snprintf(events, sizeof(events), "%zu", json_array_size(c->events));
 
@@ -840,6 +841,8 @@ corrald_commit_send(corrald_commit_t *c)
 
     corrald_redis_add(&a, corrald_local_key(keys[10], CORRALD_KEY_NODE,
                                             corrald_conf()->node));
+
+    corrald_redis_add(&a, corrald_local_key(keys[11], CORRALD_KEY_RULES));
 
     for (i = 0, j = 0; i < c->n; i++) {
         if (!c->ops[i].idle) {
@@ -876,10 +879,12 @@ corrald_commit_send(corrald_commit_t *c)
         corrald_redis_add(&a, op->number);
         corrald_redis_add_len(&a, op->text ? op->text : "", op->len);
         corrald_redis_add(&a, op->mac);
-        corrald_redis_add(&a, op->kind == CORRALD_SERVICE
-                              ? corrald_doc_str(op->after, "name") : "");
-        corrald_redis_add(&a, op->kind == CORRALD_SERVICE
-                              ? corrald_doc_str(op->before, "name") : "");
+        corrald_redis_add(&a, corrald_doc_unique(op->kind,
+                                          corrald_doc_str(op->after, "name"),
+                                          op->name));
+        corrald_redis_add(&a, corrald_doc_unique(op->kind,
+                                          corrald_doc_str(op->before, "name"),
+                                          op->was));
         corrald_redis_add(&a, op->history ? op->history : "");
     }
 
@@ -1008,7 +1013,7 @@ corrald_commit_replied(const redisReply *reply, const char *err, void *data)
     if (strcmp(what, "name") == 0) {
         corrald_commit_fail(c, CORRALD_NAME_TAKEN,
                             corrald_reply_str(corrald_reply_at(reply, 1)),
-                            "service \"%s\" has this name",
+                            "\"%s\" has this name",
                             corrald_reply_str(corrald_reply_at(reply, 2)));
 
     } else if (strcmp(what, "fenced") == 0) {
@@ -1041,8 +1046,8 @@ corrald_commit_conflict(corrald_commit_t *c, const redisReply *reply)
     corrald_kind_e      kind;
     const redisReply   *text;
 
-    kind = strcmp(corrald_reply_str(corrald_reply_at(reply, 1)), "service")
-           == 0 ? CORRALD_SERVICE : CORRALD_INSTANCE;
+    kind = (corrald_kind_e) corrald_doc_parse_kind(
+                            corrald_reply_str(corrald_reply_at(reply, 1)));
     id = corrald_reply_str(corrald_reply_at(reply, 2));
     revision = corrald_reply_int(corrald_reply_at(reply, 3));
     text = corrald_reply_at(reply, 4);
@@ -1099,7 +1104,7 @@ corrald_commit_apply(corrald_commit_t *c, int64_t revision)
             continue;
         }
 
-        durable |= op->kind == CORRALD_SERVICE;
+        durable |= op->kind != CORRALD_INSTANCE;
 
         if (op->after) {
             corrald_cache_put(op->kind, op->id, op->text, op->len, revision,

@@ -1,7 +1,7 @@
 -- One change of the registry: all operations with one revision, or none.
 --
 -- --input   KEYS  epoch revision revisions services instances names macs
---                 changes events leader node history...
+--                 changes events leader node rules history...
 --                 (one history key per operation, in their order)
 --           ARGV  epoch       that the caller knows
 --                 deadline    ms since 1970 of Redis' clock, 0: none
@@ -50,13 +50,15 @@ end
 local n = tonumber(ARGV[9])
 local first = 10
 
+local hashes = { service = KEYS[4], instance = KEYS[5], rule = KEYS[12] }
+
 -- All is looked at before anything is written.
 
 for i = 0, n - 1 do
     local at = first + i * 9
     local kind, id = ARGV[at + 1], ARGV[at + 2]
     local field = kind .. '/' .. id
-    local docs = kind == 'service' and KEYS[4] or KEYS[5]
+    local docs = hashes[kind]
     local revision = 0
 
     if redis.call('HEXISTS', docs, id) == 1 then
@@ -86,7 +88,7 @@ for i = 0, n - 1 do
     local at = first + i * 9
     local op, kind, id = ARGV[at], ARGV[at + 1], ARGV[at + 2]
     local field = kind .. '/' .. id
-    local docs = kind == 'service' and KEYS[4] or KEYS[5]
+    local docs = hashes[kind]
     local mac, name, was = ARGV[at + 5], ARGV[at + 6], ARGV[at + 7]
 
     if was ~= '' and was ~= name
@@ -120,7 +122,7 @@ for i = 0, n - 1 do
                'kind', kind, 'id', id, 'revision', revision)
 
     if ARGV[at + 8] ~= '' then
-        local history = KEYS[12 + i]
+        local history = KEYS[13 + i]
 
         redis.call('LPUSH', history, ARGV[at + 8])
         redis.call('LTRIM', history, 0, ARGV[7] - 1)

@@ -472,6 +472,7 @@ corrald_embed_rules(corrald_buf_t *b)
           || CORRALD_KEY_##name == CORRALD_KEY_REVISION                       \
           || CORRALD_KEY_##name == CORRALD_KEY_SERVICES                       \
           || CORRALD_KEY_##name == CORRALD_KEY_INSTANCES                      \
+          || CORRALD_KEY_##name == CORRALD_KEY_RULES                          \
           || CORRALD_KEY_##name == CORRALD_KEY_CHANGES                        \
           || CORRALD_KEY_##name == CORRALD_KEY_COMMANDS },
 

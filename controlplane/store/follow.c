@@ -38,6 +38,7 @@ typedef enum {
     CORRALD_FOLLOW_MACS,
     CORRALD_FOLLOW_SERVICES,
     CORRALD_FOLLOW_INSTANCES,
+    CORRALD_FOLLOW_RULES,
     CORRALD_FOLLOW_HASHES
 } corrald_follow_hash_e;
 
@@ -64,7 +65,7 @@ typedef struct {
 
 typedef struct {
     int              term;
-    json_t          *ids[2];         /* by kind: id to revision */
+    json_t          *ids[CORRALD_STORED];    /* by kind: id to revision */
     int64_t          revision;       /* the highest of the batch */
 } corrald_follow_batch_t;
 
@@ -326,7 +327,7 @@ corrald_follow_scan(const char *cursor)
 
     static const corrald_key_e  keys[] = {
         CORRALD_KEY_REVISIONS, CORRALD_KEY_MACS, CORRALD_KEY_SERVICES,
-        CORRALD_KEY_INSTANCES
+        CORRALD_KEY_INSTANCES, CORRALD_KEY_RULES
     };
 
     corrald_redis_command(corrald_local.follow, 0, corrald_follow_scanned,
@@ -426,6 +427,7 @@ corrald_follow_apply(void)
 
     corrald_follow_apply_kind(CORRALD_SERVICE, CORRALD_FOLLOW_SERVICES);
     corrald_follow_apply_kind(CORRALD_INSTANCE, CORRALD_FOLLOW_INSTANCES);
+    corrald_follow_apply_kind(CORRALD_RULE, CORRALD_FOLLOW_RULES);
 
     corrald_cache_seen(load->revision);
 
@@ -437,10 +439,11 @@ corrald_follow_apply(void)
     corrald_restore_forget();
     corrald_journal_rewrite();
 
-    corrald_log_info("registry: revision %lld, %zu services, %zu instances",
-                     (long long) corrald_follow_rev,
+    corrald_log_info("registry: revision %lld, %zu services, %zu instances, "
+                     "%zu rules", (long long) corrald_follow_rev,
                      corrald_store_count(CORRALD_SERVICE),
-                     corrald_store_count(CORRALD_INSTANCE));
+                     corrald_store_count(CORRALD_INSTANCE),
+                     corrald_store_count(CORRALD_RULE));
 
     corrald_cache_publish();
     corrald_local_ready(1);
@@ -600,8 +603,10 @@ corrald_follow_entries(const redisReply *reply, const char *err, void *data)
     }
 
     batch->term = corrald_follow_term;
-    batch->ids[0] = json_object();
-    batch->ids[1] = json_object();
+
+    for (i = 0; i < CORRALD_STORED; i++) {
+        batch->ids[i] = json_object();
+    }
     rc = 0;
 
     for (i = 0; i < CORRALD_FOLLOW_STREAMS; i++) {
@@ -669,7 +674,7 @@ corrald_follow_changes(const redisReply *entries,
 {
     size_t                  i;
     int64_t                 revision, last;
-    corrald_kind_e          kind;
+    int                     kind;
     const char             *id;
     const redisReply       *fields;
     const corrald_cache_t  *known;
@@ -683,8 +688,7 @@ corrald_follow_changes(const redisReply *entries,
             return -1;
         }
 
-        kind = strcmp(corrald_reply_field(fields, "kind"), "service") == 0
-               ? CORRALD_SERVICE : CORRALD_INSTANCE;
+        kind = corrald_doc_parse_kind(corrald_reply_field(fields, "kind"));
         id = corrald_reply_field(fields, "id");
         revision = strtoll(corrald_reply_field(fields, "revision"), NULL, 10);
 
@@ -694,6 +698,12 @@ corrald_follow_changes(const redisReply *entries,
 
         last = revision > last ? revision : last;
         batch->revision = last;
+
+        /* a kind of a later version: nothing for us */
+
+        if (kind == -1) {
+            continue;
+        }
 
         known = corrald_cache_get(kind, id);
 
@@ -779,7 +789,7 @@ static void
 corrald_follow_fetch(corrald_follow_batch_t *batch)
 {
     int                    kind;
-    char                   keys[4][CORRALD_KEY_SIZE];
+    char                   keys[5][CORRALD_KEY_SIZE];
     json_t                *value;
     const char            *id;
     corrald_redis_args_t   a;
@@ -788,13 +798,14 @@ corrald_follow_fetch(corrald_follow_batch_t *batch)
 
     corrald_redis_add(&a, "EVAL");
     corrald_redis_add_len(&a, corrald_lua_fetch, corrald_lua_fetch_len);
-    corrald_redis_add(&a, "4");
+    corrald_redis_add(&a, "5");
     corrald_redis_add(&a, corrald_local_key(keys[0], CORRALD_KEY_SERVICES));
     corrald_redis_add(&a, corrald_local_key(keys[1], CORRALD_KEY_INSTANCES));
     corrald_redis_add(&a, corrald_local_key(keys[2], CORRALD_KEY_REVISIONS));
     corrald_redis_add(&a, corrald_local_key(keys[3], CORRALD_KEY_MACS));
+    corrald_redis_add(&a, corrald_local_key(keys[4], CORRALD_KEY_RULES));
 
-    for (kind = 0; kind < 2; kind++) {
+    for (kind = 0; kind < CORRALD_STORED; kind++) {
         json_object_foreach(batch->ids[kind], id, value) {
             corrald_redis_add(&a, corrald_doc_kind(kind));
             corrald_redis_add(&a, id);
@@ -811,7 +822,7 @@ static void
 corrald_follow_fetched(const redisReply *reply, const char *err, void *data)
 {
     int                      kind;
-    size_t                   i;
+    size_t                   i, n;
     json_t                  *value;
     int64_t                  revision;
     const char              *id;
@@ -820,14 +831,17 @@ corrald_follow_fetched(const redisReply *reply, const char *err, void *data)
 
     batch = data;
 
+    for (kind = 0, n = 0; kind < CORRALD_STORED; kind++) {
+        n += json_object_size(batch->ids[kind]);
+    }
+
     if (reply == NULL || batch->term != corrald_follow_term) {
         corrald_follow_batch_free(batch);
         return;
     }
 
     if (reply->type != REDIS_REPLY_ARRAY
-        || reply->elements != 3 * (json_object_size(batch->ids[0])
-                                   + json_object_size(batch->ids[1])))
+        || reply->elements != 3 * n)
     {
         corrald_follow_batch_free(batch);
         corrald_redis_break(corrald_local.follow, corrald_reply_str(reply));
@@ -836,7 +850,7 @@ corrald_follow_fetched(const redisReply *reply, const char *err, void *data)
 
     i = 0;
 
-    for (kind = 0; kind < 2; kind++) {
+    for (kind = 0; kind < CORRALD_STORED; kind++) {
         json_object_foreach(batch->ids[kind], id, value) {
             text = reply->element[i];
             revision = corrald_reply_int(reply->element[i + 1]);
@@ -872,8 +886,12 @@ corrald_follow_fetched(const redisReply *reply, const char *err, void *data)
 static void
 corrald_follow_batch_free(corrald_follow_batch_t *batch)
 {
-    json_decref(batch->ids[0]);
-    json_decref(batch->ids[1]);
+    int  kind;
+
+    for (kind = 0; kind < CORRALD_STORED; kind++) {
+        json_decref(batch->ids[kind]);
+    }
+
     free(batch);
 }
 

@@ -269,6 +269,7 @@ static void
 corrald_journal_parse(corrald_journal_t *found, char *line, size_t len,
     size_t number)
 {
+    int                     k;
     char                    key[CORRALD_KEY_SIZE];
     json_t                 *obj, *doc;
     const char             *kind, *id;
@@ -289,8 +290,9 @@ corrald_journal_parse(corrald_journal_t *found, char *line, size_t len,
     id = corrald_doc_str(obj, "id");
     doc = json_object_get(obj, "doc");
 
-    if ((strcmp(kind, "service") != 0 && strcmp(kind, "instance") != 0)
-        || *id == '\0' || strlen(id) > CORRAL_ID_MAX || doc == NULL)
+    k = corrald_doc_parse_kind(kind);
+
+    if (k == -1 || *id == '\0' || strlen(id) > CORRAL_ID_MAX || doc == NULL)
     {
         corrald_log_warn("%s:%zu: the line is broken and is ignored",
                          corrald_journal_path, number);
@@ -309,7 +311,7 @@ corrald_journal_parse(corrald_journal_t *found, char *line, size_t len,
     d = json_is_object(doc) ? calloc(1, sizeof(*d)) : NULL;
 
     if (d) {
-        d->kind = *kind == 's' ? CORRALD_SERVICE : CORRALD_INSTANCE;
+        d->kind = k;
         d->id = strdup(id);
         d->revision = corrald_doc_int(obj, "revision");
         snprintf(d->mac, sizeof(d->mac), "%s", corrald_doc_str(obj, "mac"));
@@ -342,6 +344,7 @@ corrald_journal_dump(corrald_cache_t *c, void *data)
 static void
 corrald_journal_run(void)
 {
+    int                     kind;
     corrald_journal_job_t  *job;
 
     if (corrald_journal_running || !corrald_journal_started) {
@@ -371,8 +374,9 @@ corrald_journal_run(void)
                            (long long) corrald_cache_revision(),
                            (long long) corrald_lease_fence());
 
-        corrald_cache_each(CORRALD_SERVICE, corrald_journal_dump, &job->text);
-        corrald_cache_each(CORRALD_INSTANCE, corrald_journal_dump, &job->text);
+        for (kind = 0; kind < CORRALD_STORED; kind++) {
+            corrald_cache_each(kind, corrald_journal_dump, &job->text);
+        }
 
         corrald_journal_anew = 0;
         corrald_journal_broken = 0;

@@ -79,7 +79,7 @@ corrald_restore_known(const char *epoch)
 void
 corrald_restore_run(const char *epoch, const char *why)
 {
-    char                 keys[9][CORRALD_KEY_SIZE], fresh[33], revision[24];
+    char                 keys[10][CORRALD_KEY_SIZE], fresh[33], revision[24];
     char                 fence[24];
     int                  i;
     void                *value;
@@ -90,7 +90,8 @@ corrald_restore_run(const char *epoch, const char *why)
     static const corrald_key_e  names[] = {
         CORRALD_KEY_EPOCH, CORRALD_KEY_REVISION, CORRALD_KEY_REVISIONS,
         CORRALD_KEY_SERVICES, CORRALD_KEY_INSTANCES, CORRALD_KEY_NAMES,
-        CORRALD_KEY_MACS, CORRALD_KEY_CHANGES, CORRALD_KEY_FENCE
+        CORRALD_KEY_MACS, CORRALD_KEY_CHANGES, CORRALD_KEY_FENCE,
+        CORRALD_KEY_RULES
     };
 
     corrald_local_ready(0);
@@ -116,9 +117,9 @@ corrald_restore_run(const char *epoch, const char *why)
     corrald_redis_add(&r.args, "EVAL");
     corrald_redis_add_len(&r.args, corrald_lua_restore,
                           corrald_lua_restore_len);
-    corrald_redis_add(&r.args, "9");
+    corrald_redis_add(&r.args, "10");
 
-    for (i = 0; i < 9; i++) {
+    for (i = 0; i < 10; i++) {
         corrald_redis_add(&r.args, corrald_local_key(keys[i], names[i]));
     }
 
@@ -128,8 +129,9 @@ corrald_restore_run(const char *epoch, const char *why)
     corrald_redis_add(&r.args, fence);
 
     if (*corrald_local.epoch) {
-        corrald_cache_each(CORRALD_SERVICE, corrald_restore_cached, &r);
-        corrald_cache_each(CORRALD_INSTANCE, corrald_restore_cached, &r);
+        for (i = 0; i < CORRALD_STORED; i++) {
+            corrald_cache_each(i, corrald_restore_cached, &r);
+        }
 
     } else {
         corrald_map_first(&corrald_restore_found.docs, &it);
@@ -164,14 +166,14 @@ static void
 corrald_restore_doc(corrald_restore_t *r, corrald_kind_e kind, const char *id,
     int64_t revision, const char *text, size_t len, const char *mac)
 {
-    char         number[24];
+    char         number[24], unique[CORRALD_DOC_UNIQUE];
     json_t      *doc, *kept;
     const char  *name;
 
     snprintf(number, sizeof(number), "%lld", (long long) revision);
 
-    doc = kind == CORRALD_SERVICE ? json_loadb(text, len, 0, NULL) : NULL;
-    name = corrald_doc_str(doc, "name");
+    doc = kind != CORRALD_INSTANCE ? json_loadb(text, len, 0, NULL) : NULL;
+    name = corrald_doc_unique(kind, corrald_doc_str(doc, "name"), unique);
 
     kept = json_pack("[s, s]", number, name);
     json_array_append_new(r->keep, kept);

@@ -1,7 +1,7 @@
 -- Fills a store that lost its data, or makes an empty one.
 --
 -- --input   KEYS  epoch revision revisions services instances names macs
---                 changes fence
+--                 changes fence rules
 --           ARGV  was       the epoch that the caller saw, "" for none
 --                 revision  of what the caller has
 --                 epoch     the new one
@@ -21,13 +21,15 @@ then
     return 'other'
 end
 
-redis.call('DEL', KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8])
+redis.call('DEL', KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8],
+           KEYS[10])
+
+local hashes = { service = KEYS[4], instance = KEYS[5], rule = KEYS[10] }
 
 for i = 5, #ARGV, 6 do
     local kind, id = ARGV[i], ARGV[i + 1]
 
-    redis.call('HSET', kind == 'service' and KEYS[4] or KEYS[5], id,
-               ARGV[i + 3])
+    redis.call('HSET', hashes[kind], id, ARGV[i + 3])
     redis.call('HSET', KEYS[3], kind .. '/' .. id, ARGV[i + 2])
 
     if ARGV[i + 4] ~= '' then

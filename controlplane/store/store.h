@@ -81,6 +81,7 @@ typedef void (*corrald_store_each_pt)(const corrald_entry_t *entry,
 
 const corrald_entry_t *corrald_store_get(corrald_kind_e kind, const char *id);
 const corrald_entry_t *corrald_store_service(const char *id_or_name);
+const corrald_entry_t *corrald_store_rule(const char *id_or_name);
 size_t corrald_store_count(corrald_kind_e kind);
 void corrald_store_each(corrald_kind_e kind, corrald_store_each_pt handler,
     void *data);
@@ -133,7 +134,7 @@ typedef struct {
 typedef enum {
     CORRALD_DONE = 0,
     CORRALD_CONFLICT,                /* the revision is not the expected one */
-    CORRALD_NAME_TAKEN,              /* another service has this name */
+    CORRALD_NAME_TAKEN,              /* another one has this name */
     CORRALD_MISSING,                 /* no such document */
     CORRALD_INVALID,                 /* message says why */
     CORRALD_FENCED,                  /* not the leader, or the node's lease */
@@ -166,8 +167,8 @@ typedef void (*corrald_commit_pt)(const corrald_result_t *result, void *data);
  * state.  It writes updated_at and state_at, the events (service_created,
  * instance_state, ...) and the history of instances by itself.
  *
- * A change of a service is on the disk of this node when handler hears DONE.
- * handler may be NULL: what fails is then logged.
+ * A change of a service or a rule is on the disk of this node when handler
+ * hears DONE.  handler may be NULL: what fails is then logged.
  */
 
 void corrald_store_commit(const corrald_op_t *ops, size_t n, unsigned flags,

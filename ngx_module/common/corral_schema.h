@@ -34,8 +34,10 @@
       "service_id to the service document")                                   \
     X(INSTANCES,   "corral:%s:instances",   hash,   corrald,                  \
       "instance_id to the instance document")                                 \
+    X(RULES,       "corral:%s:rules",       hash,   corrald,                  \
+      "rule_id to the rule document")                                         \
     X(NAMES,       "corral:%s:names",       hash,   corrald,                  \
-      "service name to service_id: names are unique")                         \
+      "name of a service to service_id, rule/NAME to rule_id: unique")        \
     X(REVISIONS,   "corral:%s:revisions",   hash,   corrald,                  \
       "kind/id to the revision of the last change of that document")          \
     X(MACS,        "corral:%s:macs",        hash,   corrald,                  \
@@ -102,6 +104,8 @@
 #define CORRAL_DOCUMENT_MAX       65536   /* bytes of one document */
 #define CORRAL_SERVICES_MAX       100000
 #define CORRAL_INSTANCES_MAX      100000
+#define CORRAL_RULES_MAX          100000
+#define CORRAL_REGEX_MAX          1024    /* bytes of one pattern */
 #define CORRAL_ID_MAX             64      /* bytes of an id or a name */
 #define CORRAL_PRIORITY_MAX       100     /* the max of its row, for arrays */
 
@@ -122,6 +126,9 @@
  *          strings   array of at most max strings
  *          map       object of at most max string members
  *          probe     object, see CORRAL_PROBE_FIELDS
+ *          conditions  array of at most max objects, see
+ *                    CORRAL_CONDITION_FIELDS
+ *          weights   object of at most 256 integers, each min..max
  *          time      RFC 3339 in UTC
  *
  * owner    who may change it: user, scaler, schedule, deployment, node (the
@@ -466,6 +473,107 @@
 
 
 /*
+ * Rules: which service a request is for.  The first one by priority and name
+ * whose conditions all hold decides; see docs/routing.md.
+ */
+
+#define CORRAL_RULE_FIELDS(X)                                                 \
+    X(rule_id, name, system, CORRAL_G|CORRAL_M|CORRAL_F, 1, 64, "", "",       \
+      "identifier, a UUID unless restored")                                   \
+    X(name, string, user, CORRAL_R|CORRAL_G|CORRAL_M, 1, 128, "", "",         \
+      "unique name, for people and logs; also orders rules of one priority")  \
+    X(description, string, user, CORRAL_M, 0, 1024, "", "\"\"",               \
+      "for people")                                                           \
+    X(priority, integer, user, CORRAL_G|CORRAL_M, -1000000, 1000000, "",      \
+      "100", "lower comes first; then the name, byte by byte")                \
+    X(enabled, boolean, user, CORRAL_G|CORRAL_M, 0, 0, "", "true",            \
+      "false: as if it were not there")                                       \
+    X(conditions, conditions, user, CORRAL_G|CORRAL_M, 0, 32, "", "[]",       \
+      "all must hold; none: every request")                                   \
+    X(target_services, strings, user, CORRAL_G|CORRAL_M, 0, 256, "", "[]",    \
+      "names or ids of services")                                             \
+    X(target_tags, strings, user, CORRAL_G|CORRAL_M, 0, 32, "", "[]",         \
+      "if no services are named: those with any of these tags; neither: all") \
+    X(target_strategy, enumerate, user, CORRAL_G|CORRAL_M, 0, 0,              \
+      "round_robin random weighted_random least_connections hash_based "      \
+      "manual tag_based", "\"round_robin\"",                                  \
+      "how one of the services is chosen that have a ready instance")         \
+    X(hash_key, string, user, CORRAL_G, 0, 128, "", "\"client_ip\"",          \
+      "of hash_based: client_ip, session, header.NAME, query.NAME or "        \
+      "cookie.NAME")                                                          \
+    X(weights, weights, user, CORRAL_G, 0, 1000, "", "{}",                    \
+      "name of a service to its share; 0: only if no other is ready")         \
+    X(weight, integer, user, CORRAL_G|CORRAL_M, 0, 1000, "", "1",             \
+      "share of the services that weights does not name")                     \
+    X(fallback_service, string, user, CORRAL_G, 0, 64, "", "\"\"",            \
+      "name or id of the service if no target has a ready instance")          \
+    X(created_at, time, system, CORRAL_M|CORRAL_F, 0, 0, "", "",              \
+      "when the rule was created")                                            \
+    X(updated_at, time, system, CORRAL_M, 0, 0, "", "",                       \
+      "when a field last changed")
+
+
+#define CORRAL_CONDITION_FIELDS(X)                                            \
+    X(field, string, user, CORRAL_R|CORRAL_G, 1, 128, "", "",                 \
+      "one of CORRAL_MATCH_FIELDS, or of CORRAL_MATCH_PREFIXES with .NAME")   \
+    X(operator, enumerate, user, CORRAL_R|CORRAL_G, 0, 0,                     \
+      "CORRAL_OPERATORS", "", "how the field is compared")                    \
+    X(value, string, user, CORRAL_G, 0, 4096, "", "\"\"",                     \
+      "what it is compared with; of lists: words with commas between")        \
+    X(values, strings, user, CORRAL_G, 0, 1000, "", "[]",                     \
+      "the words of a list, instead of value")                                \
+    X(case_sensitive, boolean, user, CORRAL_G, 0, 0, "", "false",             \
+      "true: A is not a")
+
+
+/*
+ * Operators of conditions.  A field may have several values: an operator holds
+ * if it does for one of them, one that begins with "not" if its opposite does
+ * for none, thus also for a field that is not there.  X(word, text)
+ */
+
+#define CORRAL_OPERATORS(X)                                                   \
+    X(equals,           "the field is value")                                 \
+    X(not_equals,       "not equals")                                         \
+    X(contains,         "value is a part of the field")                       \
+    X(not_contains,     "not contains")                                       \
+    X(starts_with,      "the field begins with value")                        \
+    X(ends_with,        "the field ends with value")                          \
+    X(regex_match,      "the PCRE2 pattern value is found in the field")      \
+    X(in_list,          "the field is one of the words")                      \
+    X(not_in_list,      "not in_list")                                        \
+    X(ip_in_range,      "the field is an address within one of the CIDRs")    \
+    X(exists,           "the request has the field; value false: has it not") \
+    X(greater_than,     "the field is a number > value")                      \
+    X(greater_or_equal, "the field is a number >= value")                     \
+    X(less_than,        "the field is a number < value")                      \
+    X(less_or_equal,    "the field is a number <= value")
+
+/*
+ * Fields of conditions.  Each has a place of its own: no argument passes for a
+ * header, none of both for what nginx knows itself.  X(word, text)
+ */
+
+#define CORRAL_MATCH_FIELDS(X)                                                \
+    X(path,        "decoded path of the request, with a prefix")              \
+    X(host,        "of the request, in lower case, without port")             \
+    X(method,      "GET, POST ...")                                           \
+    X(client_ip,   "address of the client")                                   \
+    X(client_port, "port of the client")                                      \
+    X(user_agent,  "the header User-Agent")                                   \
+    X(subprotocol, "each word that the client offers")                        \
+    X(tenant,      "who it is, see the identity step")                        \
+    X(service,     "what the other places of corral_service_from name")
+
+#define CORRAL_MATCH_PREFIXES(X)                                              \
+    X(header,  "header.NAME: each header of the request with that name")      \
+    X(query,   "query.NAME: each argument with that name, decoded")           \
+    X(cookie,  "cookie.NAME: that cookie")                                    \
+    X(claim,   "claim.NAME: of the token that the identity step verified")    \
+    X(request, "request.NAME: header.NAME, or without one query.NAME")
+
+
+/*
  * States of an instance and their legal changes.  X(state, text),
  * X(from, to, text).  An instance begins as pending and is removed from
  * stopped or failed.
@@ -563,8 +671,8 @@
 /* Entries of the streams and hashes that are not documents.  X(name, text) */
 
 #define CORRAL_CHANGE_FIELDS(X)                                               \
-    X(kind,     "service or instance")                                        \
-    X(id,       "service_id or instance_id")                                  \
+    X(kind,     "service, instance or rule")                                  \
+    X(id,       "service_id, instance_id or rule_id")                         \
     X(revision, "of the commit that made the change")
 
 #define CORRAL_WORKER_FIELDS(X)                                               \
@@ -652,6 +760,9 @@
     X(instance_state,   "the state of an instance changed")                   \
     X(instance_health,  "the health of an instance changed")                  \
     X(instance_removed, "an instance was removed")                            \
+    X(rule_created,     "a rule was created")                                 \
+    X(rule_updated,     "fields of a rule changed")                           \
+    X(rule_deleted,     "a rule was deleted")                                 \
     X(connections_closed, "connections were closed by request")               \
     X(message_suspect,  "a message was in flight when two instances died")    \
     X(node_up,          "a node's lease began")                               \

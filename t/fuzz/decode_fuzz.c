@@ -209,6 +209,63 @@ fuzz_instance(const char *json, size_t len, fuzz_arena_t *arena)
 }
 
 
+static void
+fuzz_rule(const char *json, size_t len, fuzz_arena_t *arena)
+{
+    char           err[CORRAL_DECODE_ERROR], *line, *again;
+    size_t         n;
+    uint32_t       i;
+    corral_rule_t  r;
+
+    err[0] = '\0';
+
+    if (corral_decode_rule(json, len, &r, fuzz_alloc, arena, err, sizeof(err))
+        != 0)
+    {
+        fuzz_error(err);
+        return;
+    }
+
+    fuzz_string(&r.rule_id, 1, 64);
+    fuzz_string(&r.name, 1, 128);
+    fuzz_between(r.priority, -1000000, 1000000);
+    fuzz_between(r.conditions.n, 0, 32);
+    fuzz_between(r.weights.n, 0, 256);
+    fuzz_between(r.weight, 0, 1000);
+    fuzz_between(r.target_strategy, 0, CORRAL_STRATEGY_TAG_BASED);
+
+    for (i = 0; i < r.conditions.n; i++) {
+        fuzz_string(&r.conditions.items[i].field, 1, 128);
+        fuzz_string(&r.conditions.items[i].value, 0, 4096);
+        fuzz_between(r.conditions.items[i].operator, 0,
+                     CORRAL_OPERATOR_NUMBER - 1);
+    }
+
+    for (i = 0; i < r.weights.n; i++) {
+        fuzz_between(r.weights.items[i].weight, 0, 1000);
+    }
+
+    n = corral_decode_print_rule(&r, NULL, 0);
+    line = malloc(n + 1);
+    again = malloc(n + 1);
+    fuzz_check(corral_decode_print_rule(&r, line, n + 1) == n);
+    fuzz_check(corral_decode_kind(line, n, err, sizeof(err)) == CORRAL_RULE);
+
+    if (corral_decode_rule(line, n, &r, fuzz_alloc, arena, err, sizeof(err))
+        != 0)
+    {
+        fuzz_check(len > 65536 || arena->used == arena->limit);
+
+    } else {
+        fuzz_check(corral_decode_print_rule(&r, again, n + 1) == n);
+        fuzz_check(memcmp(line, again, n) == 0);
+    }
+
+    free(line);
+    free(again);
+}
+
+
 /* opens and checks in pieces; -2 if it was not opened */
 
 static int
@@ -252,6 +309,10 @@ fuzz_line(const char *line, size_t len, fuzz_arena_t *arena)
         fuzz_instance(line, len, arena);
         break;
 
+    case CORRAL_RULE:
+        fuzz_rule(line, len, arena);
+        break;
+
     default:
         fuzz_error(err);
     }
@@ -282,11 +343,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     text = malloc(len ? len : 1);
     memcpy(text, data + 1, len);
 
-    /* the whole input as a document of either kind */
+    /* the whole input as a document of each kind */
 
     fuzz_service(text, len, &arena);
     fuzz_free(&arena);
     fuzz_instance(text, len, &arena);
+    fuzz_free(&arena);
+    fuzz_rule(text, len, &arena);
     fuzz_free(&arena);
     fuzz_line(text, len, &arena);
 

@@ -347,11 +347,11 @@ sizes(void)
     json = malloc(80000);
     n = (size_t) snprintf(json, 80000, "{" SERVICE ",\"description\":\"");
     memset(json + n, 'x', 70000);
-    memcpy(json + 66558, "\"}", 3);
-    is_int(service(json, &s), 0, "66560 bytes");
-    memcpy(json + 66558, "x\"}", 4);
+    memcpy(json + 69630, "\"}", 3);
+    is_int(service(json, &s), 0, "69632 bytes");
+    memcpy(json + 69630, "x\"}", 4);
     is_int(service(json, &s), -1, "one byte more");
-    is_str(err, "service has 66561 bytes, it must have at most 66560",
+    is_str(err, "service has 69633 bytes, it must have at most 69632",
            "says so");
 
     n = (size_t) snprintf(json, 80000, "{" SERVICE ",\"tags\":[\"t\"");
@@ -461,8 +461,8 @@ printing(void)
     is_str(err, "\"kind\" is missing", "says so");
     is_int(corral_decode_kind("{\"kind\":\"x\"}", 12, err, sizeof(err)), -1,
            "another");
-    is_str(err, "\"kind\" is \"x\", it must be \"service\" or \"instance\"",
-           "says so");
+    is_str(err, "\"kind\" is \"x\", it must be \"service\", "
+           "\"instance\" or \"rule\"", "says so");
     is_int(corral_decode_kind("{\"kind\":5}", 10, err, sizeof(err)), -1,
            "a number");
     is_int(corral_decode_kind("kind", 4, err, sizeof(err)), -1, "no JSON");
@@ -621,10 +621,73 @@ heads(void)
 }
 
 
+static int
+rule(const char *members, corral_rule_t *r)
+{
+    char  json[2048];
+
+    err[0] = '\0';
+    snprintf(json, sizeof(json), "{\"rule_id\":\"r1\",\"name\":\"a b\"%s%s}",
+             *members ? "," : "", members);
+
+    return corral_decode_rule(json, strlen(json), r, arena_alloc, NULL, err,
+                              sizeof(err));
+}
+
+
+static void
+rules(void)
+{
+    char           line[2048], again[2048];
+    size_t         n;
+    corral_rule_t  r;
+
+    is_int(rule("", &r), 0, "a rule with all its defaults");
+    is_int(r.priority, 100, "its priority");
+    is_int(r.enabled, 1, "it is enabled");
+    is_int(r.conditions.n, 0, "it has no conditions");
+    is_str(r.hash_key.data, "client_ip", "its hash key");
+
+    is_int(rule("\"priority\":-7,\"enabled\":false,\"weights\":{\"a\":0,"
+                "\"b\":1000},\"target_strategy\":\"manual\",\"conditions\":"
+                "[{\"field\":\"header.x\",\"operator\":\"not_in_list\","
+                "\"values\":[\"p\",\"q\\\"\"]},{\"field\":\"path\","
+                "\"operator\":\"exists\",\"case_sensitive\":true}]", &r),
+           0, "a rule with all there is");
+    is_int(r.conditions.items[0].operator, CORRAL_OPERATOR_not_in_list,
+           "an operator");
+    is_str(r.conditions.items[0].values.items[1].data, "q\"", "a word");
+    is_int(r.conditions.items[1].case_sensitive, 1, "case");
+    is_int(r.weights.items[1].weight, 1000, "a weight");
+
+    n = corral_decode_print_rule(&r, line, sizeof(line));
+    is_int(corral_decode_kind(line, n, err, sizeof(err)), CORRAL_RULE,
+           "its line");
+    is_int(corral_decode_rule(line, n, &r, arena_alloc, NULL, err,
+                              sizeof(err)), 0, "is read back");
+    (void) corral_decode_print_rule(&r, again, sizeof(again));
+    is_str(again, line, "the same");
+
+    is_int(rule("\"weights\":{\"a\":1001}", &r), -1, "a weight too large");
+    is_str(err, "rule \"r1\": \"weights\" is 1001, it must be an integer from "
+           "0 to 1000", "says so");
+    is_int(rule("\"weights\":[]", &r), -1, "weights that are none");
+    is_int(rule("\"conditions\":{}", &r), -1, "conditions that are none");
+    is_int(rule("\"conditions\":[{\"field\":\"path\",\"operator\":\"is\"}]",
+                &r), -1, "an operator that is none");
+    ok(strncmp(err, "rule \"r1\": \"conditions\" item 0: condition \"path\": "
+               "\"operator\" is \"is\", it must be one of equals", 90) == 0,
+       "says so");
+
+    arena_reset();
+}
+
+
 int
 main(void)
 {
     defaults();
+    rules();
     values();
     words();
     refusals();

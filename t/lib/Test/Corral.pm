@@ -230,8 +230,8 @@ sub wait_for_log {
 }
 
 # A state file of the gateway (docs/schema.md).  Of a service only the name is
-# needed, of an instance id, service and address; any other member may be given
-# and "lines" appends lines as they are.
+# needed, of a rule its name, of an instance id, service and address; any other
+# member may be given and "lines" appends lines as they are.
 #
 #   $t->state_file(revision => 2,
 #       services => [ { name => 'echo' } ],
@@ -259,6 +259,11 @@ sub state_file {
         $i{service_id} //= $ids{$service} // die "no service $service\n";
 
         push @lines, $json->encode({ kind => 'instance', %i });
+    }
+
+    for my $given (@{ $opt{rules} // [] }) {
+        my %r = (rule_id => "id-$given->{name}" =~ s/[^\w.-]/-/gr, %$given);
+        push @lines, $json->encode({ kind => 'rule', %r });
     }
 
     push @lines, @{ $opt{lines} // [] };

@@ -32,13 +32,16 @@ sub new {
 sub d { $_[0]{d} }
 sub t { $_[0]{t} }
 
+# How many workers, and the places of corral_service_from.
+
 sub start {
-    my ($self, $workers) = @_;
+    my ($self, $workers, $from) = @_;
 
     my ($t, $d) = @$self{qw/t d/};
     my $dir = $d->dir();
 
     $workers //= 2;
+    $from //= 'path query';
     $d->start();
 
     my $password = slurp("$dir/s/redis.gateway.password");
@@ -71,7 +74,7 @@ http {
         listen  127.0.0.1:8080;
 
         location / {
-            corral_service_from  path query;
+            corral_service_from  $from;
             corral_websocket     agents;
 
             proxy_pass           \$corral_scheme://agents;

@@ -17,7 +17,8 @@ my $json = JSON::PP->new->canonical;
 my $COMMIT = <<'EOL';
 local revision = redis.call('INCR', KEYS[1])
 for i = 1, #ARGV, 3 do
-    local hash = ARGV[i] == 'service' and KEYS[2] or KEYS[3]
+    local hash = ({ service = KEYS[2], instance = KEYS[3],
+        rule = KEYS[5] })[ARGV[i]]
     if ARGV[i + 2] == '' then
         redis.call('HDEL', hash, ARGV[i + 1])
     else
@@ -109,8 +110,8 @@ sub epoch { $_[0]->command('SET', $_[0]->key('epoch'), $_[1]) }
 sub commit {
     my ($self, @documents) = @_;
 
-    return $self->command('EVAL', $COMMIT, 4,
-        map({ $self->key($_) } qw/revision services instances changes/),
+    return $self->command('EVAL', $COMMIT, 5,
+        map({ $self->key($_) } qw/revision services instances changes rules/),
         map({ (@$_[0, 1], $_->[2] ? $json->encode($_->[2]) : '') }
             @documents));
 }
@@ -129,6 +130,13 @@ sub instance {
         service_id => "id-$service", node => 'test', address => $address,
         state => 'running', health => 'healthy', managed => JSON::PP::false,
         message => 'm' x 100, %members } ];
+}
+
+sub rule {
+    my ($self, $name, %members) = @_;
+
+    return [ 'rule', "id-$name", { rule_id => "id-$name", name => $name,
+        description => 'd' x 100, %members } ];
 }
 
 # Waits until n workers have acknowledged the revision; milliseconds, or undef.

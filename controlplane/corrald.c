@@ -353,6 +353,7 @@ corrald_stop(void)
     corrald_http_quiesce();
     corrald_stream_close();
     corrald_engine_close();
+    corrald_drains_close();
     corrald_operations_close();
     corrald_store_close();
     corrald_http_close();

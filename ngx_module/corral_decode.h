@@ -91,6 +91,12 @@ typedef enum {
 
 
 typedef enum {
+    CORRAL_RATE_ACTION_CLOSE = 0,
+    CORRAL_RATE_ACTION_DELAY
+} corral_rate_action_e;
+
+
+typedef enum {
     CORRAL_STATE_PENDING = 0,
     CORRAL_STATE_STARTING,
     CORRAL_STATE_RUNNING,
@@ -152,7 +158,14 @@ typedef struct {
     int64_t         ping_interval;
     int64_t         ping_timeout;
     int64_t         close_timeout;
+    int64_t         max_lifetime;
     int64_t         max_message_size;
+    int64_t         max_message_size_out;
+    int64_t         message_rate;
+    int64_t         message_burst;
+    int64_t         message_rate_action;     /* corral_rate_action_e */
+    int64_t         byte_rate;
+    int64_t         byte_rate_out;
     int64_t         tries;
     int64_t         retry_budget;           /* percent */
     int64_t         circuit_failures;       /* 0: never */

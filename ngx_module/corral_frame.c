@@ -31,6 +31,8 @@
 
 #define CORRAL_FRAME_IS_CONTROL  0x08
 
+#define CORRAL_FRAME_STOPS  (CORRAL_FRAME_PIECES|CORRAL_FRAME_METERED)
+
 #define CORRAL_FRAME_PROTOCOL_ERROR  1002
 #define CORRAL_FRAME_NO_CODE         1005
 #define CORRAL_FRAME_TOO_BIG         1009
@@ -264,7 +266,7 @@ corral_frame_init(corral_frame_t *f, unsigned flags)
  *                             p[start .. good), described in out.  To swallow
  *                             it, leave these bytes out.  Call again with
  *                             p + good;
- *   CORRAL_FRAME_PIECE        only with CORRAL_FRAME_PIECES: a run of payload
+ *   CORRAL_FRAME_PIECE        only with one of these two: a run of payload
  *                             p[data .. data + len) ends at good.  Call again
  *                             with p + good;
  *   CORRAL_FRAME_AFTER_CLOSE  bytes behind a close frame: drop them, they may
@@ -302,7 +304,7 @@ corral_frame_scan_any(corral_frame_t *f, const uint8_t *p, size_t n,
     whole = 0;
 
     while (pos < n) {
-        if (corral_frame_between(f) && !(f->flags & CORRAL_FRAME_PIECES)) {
+        if (corral_frame_between(f) && !(f->flags & CORRAL_FRAME_STOPS)) {
             pos += corral_frame_skip_whole(f, p + pos, n - pos, max_message,
                                            &whole);
         }
@@ -341,7 +343,7 @@ corral_frame_scan_any(corral_frame_t *f, const uint8_t *p, size_t n,
             out->messages += f->first >> 7;
         }
 
-        if (f->flags & CORRAL_FRAME_PIECES) {
+        if (f->flags & CORRAL_FRAME_STOPS) {
             corral_frame_piece(f, start, data, pos, out);
             rc = CORRAL_FRAME_PIECE;
         }

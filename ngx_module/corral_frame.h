@@ -26,6 +26,7 @@
 #define CORRAL_FRAME_MASKED        0x01   /* from a client: must be masked */
 #define CORRAL_FRAME_DEFLATE       0x02   /* RSV1 may open a message */
 #define CORRAL_FRAME_PIECES        0x04   /* return at each run of payload */
+#define CORRAL_FRAME_METERED       0x08   /* the same, for good */
 
 #define CORRAL_FRAME_CLOSED        0x80   /* set by the scanner */
 

@@ -61,6 +61,9 @@ typedef struct {
     ngx_msec_t                   queue_time;
     void                        *wait;      /* of who has it parked */
 
+    /* step 6, websocket */
+    time_t                       expires;   /* of the token; 0: never */
+
     /* step 5, upstream */
     ngx_http_request_t          *request;
     ngx_http_upstream_srv_conf_t *upstream;

@@ -1,7 +1,8 @@
 
 /*
  * Carries out what the stream "commands" asks of every worker: to close
- * connections.  Parses the command, lets the relay do it and sends the answer;
+ * connections, at once or at a pace, or to let them live until another time.
+ * Parses the command, lets the relay do it and sends the answer;
  * a command that is not understood is answered with the reason and does
  * nothing.  What concerns other workers is answered with 0: so whoever asked
  * knows that all have seen it.
@@ -18,6 +19,8 @@
 
 #include <jansson.h>
 
+#include <corral_duration.h>
+
 #include "ngx_http_corral_command.h"
 #include "ngx_http_corral_key.h"
 #include "ngx_http_corral_publish.h"
@@ -25,14 +28,17 @@
 
 
 #define NGX_HTTP_CORRAL_COMMAND_REASON  123    /* bytes, RFC 6455, 5.5 */
+#define NGX_HTTP_CORRAL_COMMAND_HINTED  90     /* with room for retry_after */
 
 
 #define ngx_http_corral_command_name(name, text)      ngx_string(#name),
 #define ngx_http_corral_command_field_e(name, text)   COMMAND_##name,
 #define ngx_http_corral_command_answer_e(name, text)  ANSWER_##name,
+#define ngx_http_corral_command_filter_e(name, text)  FILTER_##name,
 
 enum { CORRAL_COMMAND_FIELDS(ngx_http_corral_command_field_e) COMMAND_NUMBER };
 enum { CORRAL_ANSWER_FIELDS(ngx_http_corral_command_answer_e) ANSWER_NUMBER };
+enum { CORRAL_FILTER_FIELDS(ngx_http_corral_command_filter_e) FILTER_NUMBER };
 
 
 /* one command while the pairs it closes are ending */
@@ -43,21 +49,19 @@ typedef struct {
 } ngx_http_corral_command_t;
 
 
-typedef struct {
-    ngx_http_corral_filter_t   pairs;
-    ngx_str_t                  worker;
-    ngx_str_t                  gateway;
-    ngx_str_t                  connection_id;
-} ngx_http_corral_command_filter_t;
-
-
 static const char *ngx_http_corral_command_close(ngx_pool_t *pool,
+    ngx_str_t *values, ngx_uint_t pace);
+static const char *ngx_http_corral_command_renew(ngx_pool_t *pool,
     ngx_str_t *values);
+static const char *ngx_http_corral_command_how(ngx_pool_t *pool,
+    ngx_str_t *values, ngx_uint_t pace, ngx_uint_t dry_run,
+    ngx_http_corral_drain_t *drain);
 static const char *ngx_http_corral_command_filter(ngx_pool_t *pool,
-    ngx_str_t *json, ngx_http_corral_command_filter_t *filter);
+    ngx_str_t *json, ngx_http_corral_filter_t *filter, ngx_uint_t *ours);
 static const char *ngx_http_corral_command_member(ngx_pool_t *pool,
-    const char *name, json_t *value,
-    ngx_http_corral_command_filter_t *filter);
+    const char *name, json_t *value, ngx_str_t *members);
+static const char *ngx_http_corral_command_values(ngx_str_t *members,
+    ngx_http_corral_filter_t *filter);
 static ngx_uint_t ngx_http_corral_command_is(ngx_str_t *asked,
     ngx_str_t *value);
 static ngx_uint_t ngx_http_corral_command_code(ngx_int_t code);
@@ -71,6 +75,10 @@ static ngx_str_t  ngx_http_corral_command_fields[] = {
     CORRAL_COMMAND_FIELDS(ngx_http_corral_command_name)
 };
 
+static ngx_str_t  ngx_http_corral_command_filters[] = {
+    CORRAL_FILTER_FIELDS(ngx_http_corral_command_name)
+};
+
 static ngx_str_t  ngx_http_corral_command_answers[] = {
     CORRAL_ANSWER_FIELDS(ngx_http_corral_command_name)
 };
@@ -79,7 +87,7 @@ static ngx_str_t  ngx_http_corral_command_answers[] = {
 void
 ngx_http_corral_command_run(ngx_http_corral_redis_reply_t *fields)
 {
-    ngx_str_t    values[COMMAND_NUMBER], *name;
+    ngx_str_t    values[COMMAND_NUMBER], *name, *op;
     ngx_uint_t   i, j;
     ngx_pool_t  *pool;
     const char  *err;
@@ -114,13 +122,19 @@ ngx_http_corral_command_run(ngx_http_corral_redis_reply_t *fields)
         return;
     }
 
-    if (values[COMMAND_op].len == 5
-        && ngx_strncmp(values[COMMAND_op].data, "close", 5) == 0)
-    {
-        err = ngx_http_corral_command_close(pool, values);
+    op = &values[COMMAND_op];
+
+    if (op->len == 5 && ngx_strncmp(op->data, "close", 5) == 0) {
+        err = ngx_http_corral_command_close(pool, values, 0);
+
+    } else if (op->len == 5 && ngx_strncmp(op->data, "drain", 5) == 0) {
+        err = ngx_http_corral_command_close(pool, values, 1);
+
+    } else if (op->len == 5 && ngx_strncmp(op->data, "renew", 5) == 0) {
+        err = ngx_http_corral_command_renew(pool, values);
 
     } else {
-        err = "unknown op; it is to be close";
+        err = "unknown op; it is to be close, drain or renew";
     }
 
     if (err) {
@@ -137,23 +151,107 @@ ngx_http_corral_command_run(ngx_http_corral_redis_reply_t *fields)
  */
 
 static const char *
-ngx_http_corral_command_close(ngx_pool_t *pool, ngx_str_t *values)
+ngx_http_corral_command_close(ngx_pool_t *pool, ngx_str_t *values,
+    ngx_uint_t pace)
 {
-    ngx_int_t                          code;
-    ngx_str_t                         *reason;
-    ngx_uint_t                         dry_run;
-    const char                        *err;
-    ngx_http_corral_command_t         *command;
-    ngx_http_corral_command_filter_t   filter;
+    ngx_uint_t                  dry_run, ours;
+    const char                 *err;
+    ngx_http_corral_drain_t    *drain;
+    ngx_http_corral_filter_t    filter;
+    ngx_http_corral_command_t  *command;
 
     err = ngx_http_corral_command_filter(pool, &values[COMMAND_filter],
-                                         &filter);
+                                         &filter, &ours);
     if (err) {
         return err;
     }
 
     dry_run = (values[COMMAND_dry_run].len == 1
                && values[COMMAND_dry_run].data[0] == '1');
+
+    command = ngx_palloc(pool, sizeof(ngx_http_corral_command_t));
+    drain = ngx_pcalloc(pool, sizeof(ngx_http_corral_drain_t));
+
+    if (command == NULL || drain == NULL) {
+        return "no memory";
+    }
+
+    err = ngx_http_corral_command_how(pool, values, pace, dry_run, drain);
+    if (err) {
+        return err;
+    }
+
+    command->pool = pool;
+    command->id.len = values[COMMAND_id].len;
+    command->id.data = ngx_pstrdup(pool, &values[COMMAND_id]);
+
+    if (command->id.data == NULL) {
+        return "no memory";
+    }
+
+    /* for somebody else: he who asked learns that it was seen */
+
+    if (!ours) {
+        ngx_http_corral_command_done(command, 0, 0, 0);
+
+    } else if (pace && !dry_run) {
+        ngx_http_corral_relay_drain(&filter, drain,
+                                    ngx_http_corral_command_done, command);
+
+    } else {
+        ngx_http_corral_relay_close(&filter, drain->code, &drain->reason,
+                                    dry_run, ngx_http_corral_command_done,
+                                    command);
+    }
+
+    return NULL;
+}
+
+
+/* the same; the answer is sent at once */
+
+static const char *
+ngx_http_corral_command_renew(ngx_pool_t *pool, ngx_str_t *values)
+{
+    time_t                     expires;
+    ngx_uint_t                 ours, matched;
+    const char                *err;
+    ngx_http_corral_filter_t   filter;
+
+    err = ngx_http_corral_command_filter(pool, &values[COMMAND_filter],
+                                         &filter, &ours);
+    if (err) {
+        return err;
+    }
+
+    expires = ngx_atotm(values[COMMAND_expires].data,
+                        values[COMMAND_expires].len);
+
+    if (expires == NGX_ERROR || expires == 0 || filter.id == 0) {
+        return "a renewal needs a connection_id and expires, a unix time";
+    }
+
+    matched = ours ? ngx_http_corral_relay_renew(&filter, expires) : 0;
+
+    ngx_http_corral_command_answer(pool, &values[COMMAND_id], matched, 0, 0,
+                                   NULL);
+    ngx_destroy_pool(pool);
+
+    return NULL;
+}
+
+
+/* code, reason and, for a drain, its numbers; all of it lives in the pool */
+
+static const char *
+ngx_http_corral_command_how(ngx_pool_t *pool, ngx_str_t *values,
+    ngx_uint_t pace, ngx_uint_t dry_run, ngx_http_corral_drain_t *drain)
+{
+    ngx_int_t    code, n[4];
+    ngx_uint_t   i;
+
+    static ngx_uint_t  numbers[] = { COMMAND_rate, COMMAND_total,
+                                     COMMAND_deadline, COMMAND_retry_after };
 
     code = ngx_atoi(values[COMMAND_code].data, values[COMMAND_code].len);
 
@@ -162,58 +260,54 @@ ngx_http_corral_command_close(ngx_pool_t *pool, ngx_str_t *values)
                "4999";
     }
 
-    command = ngx_palloc(pool, sizeof(ngx_http_corral_command_t));
-    reason = ngx_palloc(pool, sizeof(ngx_str_t));
+    drain->code = (ngx_uint_t) code;
+    drain->reason.len = values[COMMAND_reason].len;
+    drain->reason.data = ngx_pstrdup(pool, &values[COMMAND_reason]);
 
-    if (command == NULL || reason == NULL) {
+    if (drain->reason.data == NULL) {
         return "no memory";
     }
 
-    command->pool = pool;
-    command->id.len = values[COMMAND_id].len;
-    command->id.data = ngx_pstrdup(pool, &values[COMMAND_id]);
-
-    /* the relay may send it later: it lives until the command is done */
-
-    reason->len = values[COMMAND_reason].len;
-    reason->data = ngx_pstrdup(pool, &values[COMMAND_reason]);
-
-    if (command->id.data == NULL || reason->data == NULL) {
-        return "no memory";
+    if (!pace) {
+        return drain->reason.len > NGX_HTTP_CORRAL_COMMAND_REASON
+               ? "reason is to be at most 123 bytes" : NULL;
     }
 
-    if (reason->len > NGX_HTTP_CORRAL_COMMAND_REASON) {
-        return "reason is to be at most 123 bytes";
+    if (drain->reason.len > NGX_HTTP_CORRAL_COMMAND_HINTED) {
+        return "reason of a drain is to be at most 90 bytes";
     }
 
-    /* for somebody else: he who asked learns that it was seen */
+    for (i = 0; i < 4; i++) {
+        n[i] = ngx_atoi(values[numbers[i]].data, values[numbers[i]].len);
 
-    if (!ngx_http_corral_command_is(&filter.worker,
-                                    ngx_http_corral_publish_worker())
-        || !ngx_http_corral_command_is(&filter.gateway,
-                                       ngx_http_corral_publish_gateway()))
-    {
-        ngx_http_corral_command_done(command, 0, 0, 0);
-        return NULL;
+        if (n[i] == NGX_ERROR || n[i] > 86400000) {
+            return "rate, total, deadline and retry_after of a drain are to "
+                   "be numbers up to 86400000";
+        }
     }
 
-    ngx_http_corral_relay_close(&filter.pairs, (ngx_uint_t) code, reason,
-                                dry_run, ngx_http_corral_command_done,
-                                command);
+    drain->rate = n[0];
+    drain->total = n[1];
+    drain->deadline = n[2];
+    drain->retry_after = n[3];
 
     return NULL;
 }
 
 
+/* Reads the filter; ours is 0 if it leaves this worker out. */
+
 static const char *
 ngx_http_corral_command_filter(ngx_pool_t *pool, ngx_str_t *json,
-    ngx_http_corral_command_filter_t *filter)
+    ngx_http_corral_filter_t *filter, ngx_uint_t *ours)
 {
     json_t        *object, *value;
+    ngx_str_t      members[FILTER_NUMBER];
     const char    *name, *err;
     json_error_t   error;
 
-    ngx_memzero(filter, sizeof(ngx_http_corral_command_filter_t));
+    ngx_memzero(members, sizeof(members));
+    ngx_memzero(filter, sizeof(ngx_http_corral_filter_t));
 
     object = json_loadb((char *) json->data, json->len, 0, &error);
 
@@ -227,20 +321,27 @@ ngx_http_corral_command_filter(ngx_pool_t *pool, ngx_str_t *json,
     json_object_foreach(object, name, value) {
 
         if (err == NULL) {
-            err = ngx_http_corral_command_member(pool, name, value, filter);
+            err = ngx_http_corral_command_member(pool, name, value, members);
         }
     }
 
     json_decref(object);
 
-    if (err == NULL && filter->connection_id.len) {
-        filter->pairs.id = (uint64_t) strtoull(
-                              (char *) filter->connection_id.data, NULL, 16);
-
-        if (filter->connection_id.len != 16 || filter->pairs.id == 0) {
-            err = "connection_id is to be 16 hexadecimal digits";
-        }
+    if (err == NULL) {
+        err = ngx_http_corral_command_values(members, filter);
     }
+
+    filter->service_id = members[FILTER_service_id];
+    filter->instance_id = members[FILTER_instance_id];
+    filter->session_id = members[FILTER_session_id];
+    filter->tenant = members[FILTER_tenant];
+    filter->subject = members[FILTER_subject];
+    filter->client_ip = members[FILTER_client_ip];
+
+    *ours = ngx_http_corral_command_is(&members[FILTER_worker],
+                                       ngx_http_corral_publish_worker())
+            && ngx_http_corral_command_is(&members[FILTER_gateway],
+                                          ngx_http_corral_publish_gateway());
 
     return err;
 }
@@ -250,37 +351,19 @@ ngx_http_corral_command_filter(ngx_pool_t *pool, ngx_str_t *json,
 
 static const char *
 ngx_http_corral_command_member(ngx_pool_t *pool, const char *name,
-    json_t *value, ngx_http_corral_command_filter_t *filter)
+    json_t *value, ngx_str_t *members)
 {
-    size_t      len;
-    u_char     *p;
-    ngx_str_t  *to;
+    size_t       len;
+    u_char      *p;
+    ngx_uint_t   i;
 
-    if (ngx_strcmp(name, "worker") == 0) {
-        to = &filter->worker;
+    for (i = 0; i < FILTER_NUMBER; i++) {
+        if (ngx_strcmp(name, ngx_http_corral_command_filters[i].data) == 0) {
+            break;
+        }
+    }
 
-    } else if (ngx_strcmp(name, "gateway") == 0) {
-        to = &filter->gateway;
-
-    } else if (ngx_strcmp(name, "connection_id") == 0) {
-        to = &filter->connection_id;
-
-    } else if (ngx_strcmp(name, "service_id") == 0) {
-        to = &filter->pairs.service_id;
-
-    } else if (ngx_strcmp(name, "instance_id") == 0) {
-        to = &filter->pairs.instance_id;
-
-    } else if (ngx_strcmp(name, "session_id") == 0) {
-        to = &filter->pairs.session_id;
-
-    } else if (ngx_strcmp(name, "subject") == 0) {
-        to = &filter->pairs.subject;
-
-    } else if (ngx_strcmp(name, "client_ip") == 0) {
-        to = &filter->pairs.client_ip;
-
-    } else {
+    if (i == FILTER_NUMBER) {
         return "unknown member in filter";
     }
 
@@ -297,8 +380,51 @@ ngx_http_corral_command_member(ngx_pool_t *pool, const char *name,
 
     ngx_memcpy(p, json_string_value(value), len + 1);
 
-    to->data = p;
-    to->len = len;
+    members[i].data = p;
+    members[i].len = len;
+
+    return NULL;
+}
+
+
+/* The strings of a filter that must be of a form. */
+
+static const char *
+ngx_http_corral_command_values(ngx_str_t *members,
+    ngx_http_corral_filter_t *filter)
+{
+    int64_t     ms;
+    ngx_str_t  *id;
+
+    id = &members[FILTER_connection_id];
+
+    if (id->len) {
+        filter->id = (uint64_t) strtoull((char *) id->data, NULL, 16);
+
+        if (id->len != 16 || filter->id == 0) {
+            return "connection_id is to be 16 hexadecimal digits";
+        }
+    }
+
+    if (members[FILTER_age].len) {
+        ms = corral_duration_parse((char *) members[FILTER_age].data,
+                                   members[FILTER_age].len);
+        if (ms < 0) {
+            return "age is to be a duration, for example 1h";
+        }
+
+        filter->age = ms;
+    }
+
+    if (members[FILTER_idle].len) {
+        ms = corral_duration_parse((char *) members[FILTER_idle].data,
+                                   members[FILTER_idle].len);
+        if (ms < 0) {
+            return "idle is to be a duration, for example 5m";
+        }
+
+        filter->idle = ms;
+    }
 
     return NULL;
 }

@@ -27,6 +27,8 @@ static ngx_int_t ngx_http_corral_handshake_create(ngx_http_request_t *r,
 static ngx_int_t ngx_http_corral_handshake_protocol(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx);
 static void ngx_http_corral_handshake_terms(ngx_http_corral_handshake_t *h);
+static void ngx_http_corral_handshake_limits(ngx_http_corral_terms_t *t,
+    ngx_http_corral_websocket_loc_conf_t *conf);
 static ngx_int_t ngx_http_corral_handshake_begin(
     ngx_http_corral_handshake_t *h);
 static void ngx_http_corral_handshake_none(ngx_http_corral_handshake_t *h);
@@ -204,11 +206,40 @@ ngx_http_corral_handshake_terms(ngx_http_corral_handshake_t *h)
     ngx_conf_init_value(t->ping_interval, (ngx_int_t) conf->ping_interval);
     ngx_conf_init_value(t->ping_timeout, (ngx_int_t) conf->ping_timeout);
     ngx_conf_init_value(t->close_timeout, (ngx_int_t) conf->close_timeout);
-    ngx_conf_init_value(t->max_message_size, conf->max_message_size);
+    ngx_conf_init_value(t->max_lifetime, (ngx_int_t) conf->max_lifetime);
     ngx_conf_init_value(t->tries, conf->tries);
+
+    ngx_http_corral_handshake_limits(t, conf);
 
     h->tries = t->tries;
     h->request->upstream->peer.tries = t->tries;
+}
+
+
+/*
+ * A size that was given for both directions is that of the agent, too, unless
+ * it has one of its own from the same place.
+ */
+
+static void
+ngx_http_corral_handshake_limits(ngx_http_corral_terms_t *t,
+    ngx_http_corral_websocket_loc_conf_t *conf)
+{
+    ngx_conf_init_value(t->max_message_size[1], t->max_message_size[0]);
+    ngx_conf_init_value(t->max_message_size[1], conf->max_message_size_out);
+    ngx_conf_init_value(t->max_message_size[0], conf->max_message_size);
+    ngx_conf_init_value(t->max_message_size[1], t->max_message_size[0]);
+
+    ngx_conf_init_value(t->byte_rate[0], conf->byte_rate);
+    ngx_conf_init_value(t->byte_rate[1], conf->byte_rate_out);
+
+    if (t->message_rate == NGX_CONF_UNSET) {
+        t->message_rate = conf->message_rate;
+        t->message_burst = conf->message_burst;
+        t->message_delay = conf->message_delay;
+    }
+
+    ngx_conf_init_value(t->message_burst, t->message_rate);
 }
 
 

@@ -231,6 +231,46 @@ static ngx_http_corral_metrics_total_t  ngx_http_corral_metrics_totals[] = {
       ngx_http_corral_metrics_offset(closes_other),
       "WebSockets that ended in any other way" },
 
+    { NULL, "corral_service_closes_protocol_total",
+      ngx_http_corral_metrics_offset(closes_protocol),
+      "WebSockets closed for a frame that is broken" },
+
+    { NULL, "corral_service_closes_size_total",
+      ngx_http_corral_metrics_offset(closes_size),
+      "WebSockets closed for a message that is too big" },
+
+    { NULL, "corral_service_closes_rate_total",
+      ngx_http_corral_metrics_offset(closes_rate),
+      "WebSockets closed for too many messages" },
+
+    { NULL, "corral_service_closes_idle_total",
+      ngx_http_corral_metrics_offset(closes_idle),
+      "WebSockets closed for want of messages" },
+
+    { NULL, "corral_service_closes_lifetime_total",
+      ngx_http_corral_metrics_offset(closes_lifetime),
+      "WebSockets closed for their age" },
+
+    { NULL, "corral_service_closes_forced_total",
+      ngx_http_corral_metrics_offset(closes_forced),
+      "WebSockets closed by request" },
+
+    { NULL, "corral_service_closes_drained_total",
+      ngx_http_corral_metrics_offset(closes_drained),
+      "WebSockets closed by a drain" },
+
+    { NULL, "corral_service_closes_expired_total",
+      ngx_http_corral_metrics_offset(closes_expired),
+      "WebSockets closed as their token expired" },
+
+    { NULL, "corral_service_closes_dead_total",
+      ngx_http_corral_metrics_offset(closes_dead),
+      "Sides of WebSockets that did not answer a ping" },
+
+    { NULL, "corral_service_delays_total",
+      ngx_http_corral_metrics_offset(delays),
+      "Times a side was not read for its rate" },
+
     { NULL, "corral_service_moves_total",
       ngx_http_corral_metrics_offset(moves),
       "WebSockets that went on with another instance" },

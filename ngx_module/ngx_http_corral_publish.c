@@ -672,7 +672,7 @@ ngx_http_corral_publish_view(ngx_pool_t *pool,
 
     /* each string at its longest, each byte as \u00xx; names and numbers */
 
-    static u_char  buf[13 * 6 * NGX_HTTP_CORRAL_PUBLISH_TEXT + 2048];
+    static u_char  buf[14 * 6 * NGX_HTTP_CORRAL_PUBLISH_TEXT + 2048];
 
     id->len = 16;
     id->data = ngx_pnalloc(pool, 16);
@@ -732,6 +732,7 @@ ngx_http_corral_publish_json(u_char *p, ngx_http_corral_pair_view_t *view,
     str(service, &view->service);
     str(instance_id, &view->instance_id);
     str(session_id, &view->session_id);
+    str(tenant, &view->tenant);
     str(subject, &view->subject);
     str(client_ip, &view->client_ip);
     num(client_port, view->client_port);
@@ -743,6 +744,7 @@ ngx_http_corral_publish_json(u_char *p, ngx_http_corral_pair_view_t *view,
                                      view->connected_at);
     p = ngx_http_corral_publish_time(p, CONNECTION_last_activity,
                                      view->last_activity);
+    p = ngx_http_corral_publish_time(p, CONNECTION_expires_at, view->expires);
     num(messages_in, view->messages_in);
     num(messages_out, view->messages_out);
     num(bytes_received, view->bytes_in);
@@ -760,7 +762,7 @@ ngx_http_corral_publish_json(u_char *p, ngx_http_corral_pair_view_t *view,
 }
 
 
-/* An empty session or subject is null. */
+/* An empty session, tenant or subject is null. */
 
 static u_char *
 ngx_http_corral_publish_string(u_char *p, ngx_uint_t field, ngx_str_t *value)
@@ -769,7 +771,8 @@ ngx_http_corral_publish_string(u_char *p, ngx_uint_t field, ngx_str_t *value)
                     &ngx_http_corral_publish_connection_fields[field]);
 
     if (value->len == 0
-        && (field == CONNECTION_session_id || field == CONNECTION_subject))
+        && (field == CONNECTION_session_id || field == CONNECTION_tenant
+            || field == CONNECTION_subject))
     {
         return ngx_cpymem(p, "null", 4);
     }
@@ -839,6 +842,11 @@ static u_char *
 ngx_http_corral_publish_time(u_char *p, ngx_uint_t field, time_t value)
 {
     ngx_tm_t  tm;
+
+    if (value == 0) {
+        return ngx_sprintf(p, ",\"%V\":null",
+                           &ngx_http_corral_publish_connection_fields[field]);
+    }
 
     ngx_gmtime(value, &tm);
 

@@ -80,7 +80,16 @@ typedef struct {
     ngx_int_t                  ping_timeout;
     ngx_int_t                  close_timeout;
     ngx_int_t                  early_end;
-    int64_t                    max_message_size;     /* bytes, -1: unset */
+    ngx_int_t                  max_lifetime;
+
+    /* a client's and an agent's; bytes; -1: unset */
+
+    int64_t                    max_message_size[2];
+    int64_t                    byte_rate[2];
+
+    int64_t                    message_rate;
+    int64_t                    message_burst;
+    ngx_int_t                  message_delay;        /* or close */
     ngx_int_t                  tries;
     ngx_http_corral_slot_t     ref;         /* of the service's totals */
     uint32_t                   failover;    /* corral_failover_e */

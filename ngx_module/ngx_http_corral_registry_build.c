@@ -489,7 +489,15 @@ ngx_http_corral_registry_build_terms(ngx_http_corral_terms_t *terms,
     terms->ping_timeout = doc->ping_timeout;
     terms->close_timeout = doc->close_timeout;
     terms->early_end = doc->early_end;
-    terms->max_message_size = doc->max_message_size;
+    terms->max_lifetime = doc->max_lifetime;
+    terms->max_message_size[0] = doc->max_message_size;
+    terms->max_message_size[1] = doc->max_message_size_out;
+    terms->byte_rate[0] = doc->byte_rate;
+    terms->byte_rate[1] = doc->byte_rate_out;
+    terms->message_rate = doc->message_rate;
+    terms->message_burst = doc->message_burst;
+    terms->message_delay = doc->message_rate_action
+                           == CORRAL_RATE_ACTION_DELAY;
     terms->tries = doc->tries;
     terms->failover = doc->failover;
     terms->replay_started = doc->replay_started;

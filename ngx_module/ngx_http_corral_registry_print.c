@@ -14,7 +14,7 @@
  * even memory, while a buffer that grows is copied in one turn.
  */
 
-#define NGX_HTTP_CORRAL_REGISTRY_PRINT_LINE  1024
+#define NGX_HTTP_CORRAL_REGISTRY_PRINT_LINE  2048
 
 
 static ngx_int_t ngx_http_corral_registry_print_entry(ngx_queue_t *q);

@@ -21,9 +21,9 @@
  * Close codes.  A side that goes without a Close: 1001 for the other one, or
  * 1011 if it is the agent and it was reset or did not answer a ping.  A frame
  * that breaks the protocol: 1002 for its sender; a message that is too big:
- * 1009; in both cases the other side gets 1001 (the agent) or 1011 (the
- * client).  Idle: 1001 "idle" for both.  nginx stops: 1012 for the client,
- * 1001 for the agent.
+ * 1009, too many of them: 1008; in these cases the other side gets 1001 (the
+ * agent) or 1011 (the client).  Idle: 1001 "idle" for both.  nginx stops, or
+ * the pair has lived long enough: 1012 for the client, 1001 for the agent.
  */
 
 
@@ -202,7 +202,7 @@ ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p,
     }
 
     for (turn = 0;
-         rev->ready && !(a->eof | a->paused) && !(b->tail && !b->told);
+         rev->ready && !a->eof && !a->early && !(b->tail && !b->told);
          turn++)
     {
 
@@ -244,8 +244,9 @@ ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p,
 
 
 /*
- * The bytes that came before the pair was made, or while this side was paused.
- * 0: they are still here, since nothing can be sent.
+ * Bytes that were read and not scanned: they came before the pair was made, or
+ * while this side was paused, or a limit held them back.  0: they are still
+ * here, since nothing can be sent or may be read yet.
  */
 
 static ngx_uint_t
@@ -254,7 +255,11 @@ ngx_http_corral_relay_early(ngx_http_corral_pair_t *p,
 {
     ngx_http_corral_bytes_t  *b;
 
-    if (a->paused || ngx_http_corral_relay_other(p, a)->tail) {
+    if (a->paused || ngx_http_corral_relay_other(p, a)->tail
+        || ((a->frame.flags & CORRAL_FRAME_METERED)
+            && ngx_http_corral_relay_limit_wait(p,
+                                          ngx_http_corral_relay_index(p, a))))
+    {
         return 0;
     }
 
@@ -263,15 +268,12 @@ ngx_http_corral_relay_early(ngx_http_corral_pair_t *p,
     a->rest = NULL;
     a->early = 0;
 
-    if (b == NULL) {
-        return 1;
+    if (b) {
+        ngx_http_corral_relay_take(p, a, b->data, b->last);
+        ngx_free(b);
     }
 
-    ngx_http_corral_relay_take(p, a, b->data, b->last);
-
-    ngx_free(b);
-
-    return 1;
+    return !a->early;
 }
 
 
@@ -293,7 +295,8 @@ ngx_http_corral_relay_take(ngx_http_corral_pair_t *p,
     }
 
     if (corral_frame_whole(&a->frame, pos, n,
-                           p->shared->terms.max_message_size))
+                           p->shared->terms.max_message_size[
+                                       ngx_http_corral_relay_index(p, a)]))
     {
         ngx_http_corral_relay_pass(p, a, pos, n);
         ngx_http_corral_relay_count_in(p, a, n, 1, 1);
@@ -317,8 +320,7 @@ ngx_http_corral_relay_scan(ngx_http_corral_pair_t *p, ngx_uint_t i,
 
     a = &p->sides[i];
 
-    rc = corral_frame_scan(&a->frame, pos, n,
-                           p->shared->terms.max_message_size, &res);
+    rc = ngx_http_corral_relay_next_frame(p, i, pos, n, &res);
 
     if (rc == CORRAL_FRAME_DONE) {
 
@@ -340,7 +342,7 @@ ngx_http_corral_relay_scan(ngx_http_corral_pair_t *p, ngx_uint_t i,
     if (rc >= 1000) {
         ngx_http_corral_relay_refuse(p, i, rc);
 
-    } else if (rc == CORRAL_FRAME_DONE) {
+    } else if (rc == CORRAL_FRAME_DONE || rc == NGX_HTTP_CORRAL_RELAY_HELD) {
         a->rest = ngx_http_corral_relay_bytes(pos + good, n - good, n - good,
                                               a->connection->log);
         if (a->rest == NULL) {
@@ -400,8 +402,7 @@ ngx_http_corral_relay_take_apart(ngx_http_corral_pair_t *p, ngx_uint_t i,
             ngx_http_corral_relay_pay(p, !i);
         }
 
-        rc = corral_frame_scan(&a->frame, pos, last - pos,
-                               p->shared->terms.max_message_size, res);
+        rc = ngx_http_corral_relay_next_frame(p, i, pos, last - pos, res);
     }
 
     ngx_http_corral_relay_pass(p, a, start, pos - start);

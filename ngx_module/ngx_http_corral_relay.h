@@ -31,6 +31,7 @@ typedef struct {
     ngx_str_t    service;
     ngx_str_t    instance_id;
     ngx_str_t    session_id;
+    ngx_str_t    tenant;
     ngx_str_t    subject;
     ngx_str_t    client_ip;
     in_port_t    client_port;
@@ -41,6 +42,7 @@ typedef struct {
     ngx_uint_t   resumed;                   /* times it got another instance */
     time_t       connected_at;
     time_t       last_activity;
+    time_t       expires;                   /* 0: never */
     uint64_t     messages_in;
     uint64_t     messages_out;
     uint64_t     bytes_in;
@@ -55,8 +57,11 @@ typedef struct {
     ngx_str_t    service_id;
     ngx_str_t    instance_id;
     ngx_str_t    session_id;
+    ngx_str_t    tenant;
     ngx_str_t    subject;
     ngx_str_t    client_ip;
+    uint64_t     age;                       /* ms, open for so long at least */
+    uint64_t     idle;                      /* ms, the same without a message */
 } ngx_http_corral_filter_t;
 
 
@@ -74,6 +79,19 @@ typedef struct {
 
 typedef void (*ngx_http_corral_closed_pt)(void *data, ngx_uint_t matched,
     ngx_uint_t closed, ngx_uint_t sent);
+
+
+/* How a drain goes on; reason has at most 90 bytes, to leave room. */
+
+typedef struct {
+    ngx_uint_t    code;
+    ngx_str_t     reason;
+    uint64_t      rate;                     /* pairs a second, all workers;
+                                               0: at once, if quiet */
+    uint64_t      total;                    /* pairs of all workers, 0: ours */
+    ngx_msec_t    deadline;                 /* ms from now */
+    ngx_uint_t    retry_after;              /* s, at most; 0: not said */
+} ngx_http_corral_drain_t;
 
 
 ngx_int_t ngx_http_corral_relay_init(ngx_cycle_t *cycle);
@@ -122,12 +140,30 @@ void ngx_http_corral_relay_again(void);
 /*
  * Closes all pairs that match: a Close frame with code and reason to the
  * client at the next frame boundary, 1001 to the agent; after close_timeout
- * the connection is reset.  done is called once, when all matched have ended
- * (perhaps at once): with how many got the frame.  dry_run only counts.
+ * the connection is reset.  done is called once, when all matched have ended or
+ * have got the frame and need only answer it (perhaps at once): with how many
+ * got it.  dry_run only counts.
  */
 void ngx_http_corral_relay_close(ngx_http_corral_filter_t *filter,
     ngx_uint_t code, ngx_str_t *reason, ngx_uint_t dry_run,
     ngx_http_corral_closed_pt done, void *data);
+
+
+/*
+ * All pairs that match expire at another time (unix time).  Returns how many
+ * there are.
+ */
+ngx_uint_t ngx_http_corral_relay_renew(ngx_http_corral_filter_t *filter,
+    time_t expires);
+
+/*
+ * The same as close, at a pace: those that are idle longest first, each when
+ * no message is half passed, and all of them by the deadline.  done is called
+ * once, as above.
+ */
+void ngx_http_corral_relay_drain(ngx_http_corral_filter_t *filter,
+    ngx_http_corral_drain_t *drain, ngx_http_corral_closed_pt done,
+    void *data);
 
 
 #endif /* _NGX_HTTP_CORRAL_RELAY_H_INCLUDED_ */

@@ -124,6 +124,7 @@ ngx_http_corral_relay_lose(ngx_http_corral_pair_t *p, ngx_uint_t i)
                   "%s did not answer a WebSocket ping",
                   i == NGX_HTTP_CORRAL_CLIENT ? "client" : "agent");
 
+    ngx_http_corral_relay_count_close(p, closes_dead);
     ngx_http_corral_relay_ended(p, i, 1);
     ngx_http_corral_relay_mute(p, i);
 }
@@ -167,14 +168,29 @@ void
 ngx_http_corral_relay_refuse(ngx_http_corral_pair_t *p, ngx_uint_t i,
     ngx_uint_t code)
 {
+    char       *what;
     ngx_str_t   reason;
     ngx_uint_t  client, agent;
 
+    switch (code) {
+    case 1008:
+        what = "more WebSocket messages than message_rate allows";
+        ngx_http_corral_relay_count_close(p, closes_rate);
+        break;
+
+    case 1009:
+        what = "a WebSocket message that is too big";
+        ngx_http_corral_relay_count_close(p, closes_size);
+        break;
+
+    default:
+        what = "a broken WebSocket frame";
+        ngx_http_corral_relay_count_close(p, closes_protocol);
+    }
+
     ngx_log_error(NGX_LOG_INFO, p->sides[i].connection->log, 0,
                   "%s sent %s",
-                  i == NGX_HTTP_CORRAL_CLIENT ? "client" : "agent",
-                  code == 1009 ? "a WebSocket message that is too big"
-                               : "a broken WebSocket frame");
+                  i == NGX_HTTP_CORRAL_CLIENT ? "client" : "agent", what);
 
     p->sides[i].deaf = 1;
 
@@ -417,6 +433,16 @@ ngx_http_corral_relay_settle(ngx_http_corral_pair_t *p)
 
     if (over && !p->lingering && !(p->own && p->limited)) {
         ngx_http_corral_relay_linger(p);
+    }
+
+    /* last: whoever is told may do anything, but to end this pair */
+
+    s = &p->sides[NGX_HTTP_CORRAL_CLIENT];
+
+    if (p->closing && p->closing->waiters
+        && s->told && s->tail == NULL && !s->mute)
+    {
+        ngx_http_corral_relay_answer(p->closing, 1, 1);
     }
 }
 

@@ -199,8 +199,6 @@ static void
 ngx_http_corral_relay_free(ngx_http_corral_pair_t *p, ngx_uint_t sent)
 {
     ngx_uint_t                  i;
-    ngx_http_corral_order_t    *order;
-    ngx_http_corral_waiter_t   *w, *next;
     ngx_http_corral_closing_t  *closing;
 
     closing = p->closing;
@@ -226,18 +224,44 @@ ngx_http_corral_relay_free(ngx_http_corral_pair_t *p, ngx_uint_t sent)
         }
     }
 
+    if (p->limits) {
+        ngx_free(p->limits);
+    }
+
     ngx_free(p->record);
     ngx_http_corral_relay_list_unshare(p->shared);
     ngx_http_corral_relay_list_free(p);
     ngx_http_corral_relay_time_stop(p);
     ngx_http_corral_sync_connections();
 
-    for (w = closing ? closing->waiters : NULL; w; w = next) {
+    if (closing) {
+        ngx_http_corral_relay_answer(closing, 1, sent);
+        ngx_free(closing);
+    }
+}
+
+
+/*
+ * The pair has ended, or its client has got the Close and need only answer it:
+ * whoever ordered that is told.  closed 0: it went elsewhere instead.
+ */
+
+void
+ngx_http_corral_relay_answer(ngx_http_corral_closing_t *closing,
+    ngx_uint_t closed, ngx_uint_t sent)
+{
+    ngx_http_corral_order_t   *order;
+    ngx_http_corral_waiter_t  *w, *next;
+
+    w = closing->waiters;
+    closing->waiters = NULL;
+
+    for ( /* void */ ; w; w = next) {
         next = w->next;
         order = w->order;
         ngx_free(w);
 
-        order->closed++;
+        order->closed += closed;
         order->sent += sent;
 
         if (--order->open == 0) {
@@ -245,10 +269,6 @@ ngx_http_corral_relay_free(ngx_http_corral_pair_t *p, ngx_uint_t sent)
                         order->sent);
             ngx_free(order);
         }
-    }
-
-    if (closing) {
-        ngx_free(closing);
     }
 }
 

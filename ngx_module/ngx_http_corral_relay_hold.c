@@ -60,7 +60,7 @@ ngx_http_corral_relay_hold_take(ngx_http_corral_pair_t *p, ngx_uint_t i,
 
     if (!half->begun
         && corral_frame_whole(&a->frame, pos, n,
-                              p->shared->terms.max_message_size))
+                              p->shared->terms.max_message_size[i]))
     {
         if (ngx_http_corral_relay_hold_whole(p, i, pos, n)) {
             ngx_http_corral_relay_passed(p, i, n, 1, 1);
@@ -78,8 +78,7 @@ ngx_http_corral_relay_hold_take(ngx_http_corral_pair_t *p, ngx_uint_t i,
     for ( ;; ) {
         a->frame.flags |= CORRAL_FRAME_PIECES;
 
-        rc = corral_frame_scan(&a->frame, pos, last - pos,
-                               p->shared->terms.max_message_size, &res);
+        rc = ngx_http_corral_relay_next_frame(p, i, pos, last - pos, &res);
 
         messages += res.messages;
 
@@ -118,7 +117,7 @@ ngx_http_corral_relay_hold_take(ngx_http_corral_pair_t *p, ngx_uint_t i,
     if (rc >= 1000) {
         ngx_http_corral_relay_refuse(p, i, rc);
 
-    } else if (rc == CORRAL_FRAME_DONE) {
+    } else if (rc == CORRAL_FRAME_DONE || rc == NGX_HTTP_CORRAL_RELAY_HELD) {
         a->rest = ngx_http_corral_relay_bytes(pos, last - pos, last - pos,
                                               p->sides[0].connection->log);
         if (a->rest == NULL) {

@@ -43,12 +43,8 @@ static ngx_http_corral_pair_t *ngx_http_corral_relay_list_next(
 static void ngx_http_corral_relay_list_view(ngx_http_corral_pair_t *p,
     ngx_http_corral_pair_view_t *view);
 static void ngx_http_corral_relay_list_gone(ngx_http_corral_pair_t *p);
-static ngx_uint_t ngx_http_corral_relay_list_matches(ngx_http_corral_pair_t *p,
-    ngx_http_corral_filter_t *filter);
 static ngx_uint_t ngx_http_corral_relay_list_same(ngx_str_t *wanted,
     ngx_str_t *value);
-static ngx_int_t ngx_http_corral_relay_list_order(ngx_http_corral_pair_t *p,
-    ngx_http_corral_order_t *order);
 static ngx_str_t ngx_http_corral_relay_list_service_id(
     ngx_http_corral_pair_t *p);
 
@@ -311,6 +307,23 @@ ngx_http_corral_relay_list_next(ngx_http_corral_relay_chunk_t **chunk,
 }
 
 
+/* The same for others: *at is NULL and *n 0 at the beginning. */
+
+ngx_http_corral_pair_t *
+ngx_http_corral_relay_list_walk(void **at, ngx_uint_t *n)
+{
+    ngx_http_corral_pair_t         *p;
+    ngx_http_corral_relay_chunk_t  *chunk;
+
+    chunk = *at ? *at : ngx_http_corral_relay_chunks;
+
+    p = ngx_http_corral_relay_list_next(&chunk, n);
+    *at = chunk;
+
+    return p;
+}
+
+
 ngx_int_t
 ngx_http_corral_relay_next(ngx_http_corral_pair_view_t *view)
 {
@@ -390,6 +403,8 @@ ngx_http_corral_relay_list_view(ngx_http_corral_pair_t *p,
                                            NGX_HTTP_CORRAL_RECORD_INSTANCE_ID);
     view->session_id = ngx_http_corral_record_string(p->record,
                                                NGX_HTTP_CORRAL_RECORD_SESSION);
+    view->tenant = ngx_http_corral_record_string(p->record,
+                                                NGX_HTTP_CORRAL_RECORD_TENANT);
     view->subject = ngx_http_corral_record_string(p->record,
                                                NGX_HTTP_CORRAL_RECORD_SUBJECT);
     view->client_ip = c->addr_text;
@@ -414,6 +429,7 @@ ngx_http_corral_relay_list_view(ngx_http_corral_pair_t *p,
     view->connected_at = ngx_http_corral_record_opened(p->record);
     view->last_activity = ngx_time()
                           - (time_t) ((ngx_current_msec - p->last) / 1000);
+    view->expires = p->limits ? p->limits->expires : 0;
     view->messages_in = client->messages;
     view->messages_out = agent->messages;
     view->bytes_in = client->bytes;
@@ -465,6 +481,10 @@ ngx_http_corral_relay_close(ngx_http_corral_filter_t *filter, ngx_uint_t code,
         }
 
         if (ngx_http_corral_relay_list_order(p, order) == NGX_OK) {
+            if (!p->own) {
+                ngx_http_corral_relay_count_close(p, closes_forced);
+            }
+
             ngx_http_corral_relay_shut(p, code, 1001, reason);
             ngx_http_corral_relay_list_use(p);
             ngx_http_corral_relay_settle(p);
@@ -474,6 +494,33 @@ ngx_http_corral_relay_close(ngx_http_corral_filter_t *filter, ngx_uint_t code,
     if (--order->open == 0) {
         done(data, order->matched, order->closed, order->sent);
         ngx_free(order);
+    }
+}
+
+
+ngx_uint_t
+ngx_http_corral_relay_renew(ngx_http_corral_filter_t *filter, time_t expires)
+{
+    ngx_uint_t                      n, matched;
+    ngx_http_corral_pair_t         *p;
+    ngx_http_corral_relay_chunk_t  *chunk;
+
+    chunk = ngx_http_corral_relay_chunks;
+    n = 0;
+    matched = 0;
+
+    for ( ;; ) {
+        p = ngx_http_corral_relay_list_next(&chunk, &n);
+
+        if (p == NULL) {
+            return matched;
+        }
+
+        if (!p->own && ngx_http_corral_relay_list_matches(p, filter)
+            && ngx_http_corral_relay_limit_renew(p, expires) == NGX_OK)
+        {
+            matched++;
+        }
     }
 }
 
@@ -508,7 +555,9 @@ ngx_http_corral_relay_exit(void)
 }
 
 
-static ngx_int_t
+/* The order is told when the pair has ended.  NGX_ERROR: no memory. */
+
+ngx_int_t
 ngx_http_corral_relay_list_order(ngx_http_corral_pair_t *p,
     ngx_http_corral_order_t *order)
 {
@@ -538,14 +587,23 @@ ngx_http_corral_relay_list_order(ngx_http_corral_pair_t *p,
 }
 
 
-static ngx_uint_t
+ngx_uint_t
 ngx_http_corral_relay_list_matches(ngx_http_corral_pair_t *p,
     ngx_http_corral_filter_t *filter)
 {
-    ngx_str_t                 value;
+    time_t                     opened;
+    ngx_str_t                  value;
     ngx_http_corral_record_t  *record;
 
     if (filter->id && filter->id != ngx_http_corral_relay_id(p)) {
+        return 0;
+    }
+
+    opened = ngx_http_corral_record_opened(p->record);
+
+    if ((uint64_t) (ngx_time() - opened) * 1000 < filter->age
+        || ngx_current_msec - p->last < filter->idle)
+    {
         return 0;
     }
 
@@ -571,6 +629,13 @@ ngx_http_corral_relay_list_matches(ngx_http_corral_pair_t *p,
                                           NGX_HTTP_CORRAL_RECORD_SESSION);
 
     if (!ngx_http_corral_relay_list_same(&filter->session_id, &value)) {
+        return 0;
+    }
+
+    value = ngx_http_corral_record_string(record,
+                                          NGX_HTTP_CORRAL_RECORD_TENANT);
+
+    if (!ngx_http_corral_relay_list_same(&filter->tenant, &value)) {
         return 0;
     }
 

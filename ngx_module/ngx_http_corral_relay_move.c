@@ -31,6 +31,8 @@
 #define NGX_HTTP_CORRAL_MOVE_SHORT  1000      /* ms in silence: no life */
 
 
+static void ngx_http_corral_relay_move_bye(ngx_http_corral_pair_t *p,
+    ngx_uint_t code);
 static ngx_uint_t ngx_http_corral_relay_move_closing(
     ngx_http_corral_pair_t *p);
 static ngx_uint_t ngx_http_corral_relay_move_refused(
@@ -170,32 +172,63 @@ ngx_int_t
 ngx_http_corral_relay_move_leave(ngx_http_corral_pair_t *p,
     corral_frame_result_t *res)
 {
-    size_t             n;
-    uint32_t           mask;
-    ngx_connection_t  *c;
-    u_char             buf[CORRAL_FRAME_CONTROL_MAX];
-
     if ((res->code != 1001 && res->code != 1012)
         || ngx_http_corral_relay_move_closing(p))
     {
         return NGX_DECLINED;
     }
 
-    c = p->sides[NGX_HTTP_CORRAL_AGENT].connection;
-
-    if (p->sides[NGX_HTTP_CORRAL_AGENT].tail == NULL
-        && !p->resume->halves[NGX_HTTP_CORRAL_CLIENT].streams)
-    {
-        mask = (uint32_t) (ngx_random() << 8 ^ ngx_random());
-        n = corral_frame_close(buf, res->code, "", 0, (uint8_t *) &mask);
-        (void) c->send(c, buf, n);
-    }
+    ngx_http_corral_relay_move_bye(p, res->code);
 
     if (ngx_http_corral_relay_move_start(p, 0) != NGX_OK) {
         (void) ngx_http_corral_relay_see(p, NGX_HTTP_CORRAL_AGENT, res);
     }
 
     return NGX_OK;
+}
+
+
+/*
+ * The pair is to leave its instance, which lives.  NGX_OK: it goes on with
+ * another one; NGX_DECLINED: it cannot, and perhaps has begun to close.
+ */
+
+ngx_int_t
+ngx_http_corral_relay_move_away(ngx_http_corral_pair_t *p)
+{
+    if (p->resume == NULL || ngx_http_corral_relay_move_closing(p)) {
+        return NGX_DECLINED;
+    }
+
+    ngx_http_corral_relay_move_bye(p, 1001);
+
+    return ngx_http_corral_relay_move_start(p, 0);
+}
+
+
+/* a Close for the agent, if one may be put in now; nobody waits for its own */
+
+static void
+ngx_http_corral_relay_move_bye(ngx_http_corral_pair_t *p, ngx_uint_t code)
+{
+    size_t                   n;
+    uint32_t                 mask;
+    ngx_http_corral_side_t  *agent;
+    u_char                   buf[CORRAL_FRAME_CONTROL_MAX];
+
+    agent = &p->sides[NGX_HTTP_CORRAL_AGENT];
+
+    if (agent->tail
+        || p->resume->halves[NGX_HTTP_CORRAL_CLIENT].streams)
+    {
+        return;
+    }
+
+    mask = (uint32_t) (ngx_random() << 8 ^ ngx_random());
+    n = corral_frame_close(buf, code, "", 0, (uint8_t *) &mask);
+
+    (void) agent->connection->send(agent->connection, buf, n);
+    agent->told = 1;
 }
 
 
@@ -793,7 +826,11 @@ ngx_http_corral_relay_move_attach(ngx_http_corral_pair_t *p,
     agent->mute = 0;
     agent->heard = ngx_http_corral_relay_now();
 
-    corral_frame_init(&agent->frame, h->deflate ? CORRAL_FRAME_DEFLATE : 0);
+    corral_frame_init(&agent->frame,
+                      (h->deflate ? CORRAL_FRAME_DEFLATE : 0)
+                      | (ngx_http_corral_relay_limit_metered(p,
+                                                     NGX_HTTP_CORRAL_AGENT)
+                         ? CORRAL_FRAME_METERED : 0));
 
     p->resume->before = agent->bytes;
 

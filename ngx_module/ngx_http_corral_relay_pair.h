@@ -13,6 +13,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include <corral_bucket.h>
 #include <corral_frame.h>
 
 #include "ngx_http_corral_record.h"
@@ -25,6 +26,11 @@
 #define NGX_HTTP_CORRAL_RELAY_LINGER  2000     /* ms for last words */
 #define NGX_HTTP_CORRAL_RELAY_HURRY   500      /* the same when nginx stops */
 #define NGX_HTTP_CORRAL_RELAY_REASON  123      /* bytes in a Close frame */
+#define NGX_HTTP_CORRAL_RELAY_NEVER   0xffffffff    /* ms until */
+
+/* beside what corral_frame_scan() returns: what comes next is to wait */
+
+#define NGX_HTTP_CORRAL_RELAY_HELD    16
 
 
 /* Bytes that wait: unsent ones, or the beginning of a frame.  By ngx_alloc. */
@@ -35,6 +41,22 @@ typedef struct {
     uint32_t                     last;
     u_char                       data[];
 } ngx_http_corral_bytes_t;
+
+
+/*
+ * What a pair with limits needs of its own.  By ngx_alloc; lives as long as
+ * the pair.
+ */
+
+typedef struct {
+    time_t                       expires;      /* its token, 0: never */
+    corral_bucket_t              messages;     /* of the client */
+    corral_bucket_t              bytes[2];     /* of each side */
+    uint32_t                     opened;       /* ms */
+    uint32_t                     early_end;    /* ms before max_lifetime */
+
+    unsigned                     noticed:1;    /* that it was delayed */
+} ngx_http_corral_paced_t;
 
 
 /*
@@ -121,7 +143,8 @@ typedef struct {
     unsigned                     owe_ping:1;
     unsigned                     waiting:1;    /* for an answer to our ping */
     unsigned                     early:1;      /* rest is not scanned yet, or
-                                                  paused is set */
+                                                  paused is set; nothing is
+                                                  read before */
     unsigned                     paused:1;     /* it is not read for a while */
     unsigned                     whole:1;      /* goes message by message */
 } ngx_http_corral_side_t;
@@ -137,6 +160,7 @@ struct ngx_http_corral_pair_s {
     ngx_http_corral_closing_t   *closing;
     ngx_http_corral_resume_t    *resume;       /* NULL: never with another
                                                   instance */
+    ngx_http_corral_paced_t     *limits;       /* NULL: none */
     ngx_http_corral_hold_t       hold;
     uint32_t                     number;       /* of the connection id; 0: the
                                                   pair is free */
@@ -168,6 +192,47 @@ struct ngx_http_corral_pair_s {
 
 #define ngx_http_corral_relay_other(p, s)                                     \
     ((s) == (p)->sides ? (p)->sides + 1 : (p)->sides)
+
+
+/* one more of a total, of the service and of the instance */
+
+#define ngx_http_corral_relay_count_close(p, field)                           \
+    (ngx_http_corral_table_local((p)->hold.ref)->field++,                     \
+     ngx_http_corral_table_local((p)->shared->terms.ref)->field++)
+
+
+/* ms from now until time + after, 0 if that is past */
+
+static ngx_inline uint32_t
+ngx_http_corral_relay_until(uint32_t time, uint32_t after)
+{
+    uint32_t  passed;
+
+    passed = ngx_http_corral_relay_now() - time;
+
+    return passed >= after ? 0 : after - passed;
+}
+
+
+/*
+ * Is nothing half said?  No message is open in either direction, nothing of
+ * one waits, and nothing is held back.
+ */
+
+static ngx_inline ngx_uint_t
+ngx_http_corral_relay_quiet(ngx_http_corral_pair_t *p)
+{
+    ngx_http_corral_side_t  *client, *agent;
+
+    client = &p->sides[NGX_HTTP_CORRAL_CLIENT];
+    agent = &p->sides[NGX_HTTP_CORRAL_AGENT];
+
+    return corral_frame_between(&client->frame)
+           && corral_frame_between(&agent->frame)
+           && client->tail == NULL && agent->tail == NULL
+           && client->rest == NULL && agent->rest == NULL;
+}
+
 
 /* may bytes be put into the stream to this side? */
 
@@ -220,6 +285,8 @@ void ngx_http_corral_relay_end(ngx_http_corral_pair_t *p);
 void ngx_http_corral_relay_end_of(ngx_http_corral_pair_t *p,
     ngx_http_corral_websocket_t *ws, ngx_http_corral_record_end_t *end);
 off_t ngx_http_corral_relay_sent(ngx_http_corral_pair_t *p);
+void ngx_http_corral_relay_answer(ngx_http_corral_closing_t *closing,
+    ngx_uint_t closed, ngx_uint_t sent);
 void ngx_http_corral_relay_kept_cleanup(void *data);
 
 /* ngx_http_corral_relay_time.c: when something is due */
@@ -232,6 +299,23 @@ void ngx_http_corral_relay_time_stop(ngx_http_corral_pair_t *p);
 ngx_uint_t ngx_http_corral_relay_time_progress(ngx_http_corral_side_t *s,
     ngx_uint_t *queued);
 
+void ngx_http_corral_relay_time_arm(ngx_http_corral_pair_t *p);
+
+/* ngx_http_corral_relay_limit.c: how much and how long */
+
+ngx_int_t ngx_http_corral_relay_limit_create(ngx_http_corral_pair_t *p,
+    time_t expires, ngx_log_t *log);
+ngx_int_t ngx_http_corral_relay_limit_renew(ngx_http_corral_pair_t *p,
+    time_t expires);
+ngx_uint_t ngx_http_corral_relay_limit_metered(ngx_http_corral_pair_t *p,
+    ngx_uint_t i);
+int ngx_http_corral_relay_limit_scan(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    u_char *pos, size_t n, corral_frame_result_t *res);
+uint32_t ngx_http_corral_relay_limit_wait(ngx_http_corral_pair_t *p,
+    ngx_uint_t i);
+uint32_t ngx_http_corral_relay_limit_left(ngx_http_corral_pair_t *p);
+void ngx_http_corral_relay_limit_due(ngx_http_corral_pair_t *p);
+
 /* ngx_http_corral_relay_list.c: which pairs there are */
 
 void ngx_http_corral_relay_list_init(void);
@@ -243,6 +327,27 @@ ngx_http_corral_shared_t *ngx_http_corral_relay_list_share(
     ngx_http_corral_terms_t *terms);
 void ngx_http_corral_relay_list_unshare(ngx_http_corral_shared_t *shared);
 ngx_uint_t ngx_http_corral_relay_list_service(ngx_http_corral_pair_t *p);
+ngx_http_corral_pair_t *ngx_http_corral_relay_list_walk(void **at,
+    ngx_uint_t *n);
+ngx_uint_t ngx_http_corral_relay_list_matches(ngx_http_corral_pair_t *p,
+    ngx_http_corral_filter_t *filter);
+ngx_int_t ngx_http_corral_relay_list_order(ngx_http_corral_pair_t *p,
+    ngx_http_corral_order_t *order);
+
+
+/* the scanner of side i, by way of its limits if it has any */
+
+static ngx_inline int
+ngx_http_corral_relay_next_frame(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    u_char *pos, size_t n, corral_frame_result_t *res)
+{
+    if (p->sides[i].frame.flags & CORRAL_FRAME_METERED) {
+        return ngx_http_corral_relay_limit_scan(p, i, pos, n, res);
+    }
+
+    return corral_frame_scan(&p->sides[i].frame, pos, n,
+                             p->shared->terms.max_message_size[i], res);
+}
 
 
 #endif /* _NGX_HTTP_CORRAL_RELAY_PAIR_H_INCLUDED_ */

@@ -109,6 +109,7 @@ ngx_int_t ngx_http_corral_relay_move_lost(ngx_http_corral_pair_t *p,
 ngx_int_t ngx_http_corral_relay_move_mute(ngx_http_corral_pair_t *p);
 ngx_int_t ngx_http_corral_relay_move_leave(ngx_http_corral_pair_t *p,
     corral_frame_result_t *res);
+ngx_int_t ngx_http_corral_relay_move_away(ngx_http_corral_pair_t *p);
 void ngx_http_corral_relay_move_cancel(ngx_http_corral_pair_t *p);
 void ngx_http_corral_relay_move_try(ngx_http_corral_resume_t *resume);
 void ngx_http_corral_relay_move_over(ngx_http_corral_pair_t *p,
@@ -120,6 +121,15 @@ static ngx_inline ngx_uint_t
 ngx_http_corral_relay_resumed(ngx_http_corral_pair_t *p)
 {
     return p->resume ? p->resume->resumed : 0;
+}
+
+
+/* does the client wait for an answer, as far as that is known? */
+
+static ngx_inline ngx_uint_t
+ngx_http_corral_relay_asking(ngx_http_corral_pair_t *p)
+{
+    return p->resume && p->resume->journal.requests != 0;
 }
 
 

@@ -140,6 +140,10 @@ ngx_http_corral_relay_prepare(ngx_http_corral_pair_t *p,
         client->early = 1;
     }
 
+    if (ngx_http_corral_relay_limit_create(p, ctx->expires, log) != NGX_OK) {
+        goto failed;
+    }
+
     if (start->early.len) {
         agent->rest = ngx_http_corral_relay_bytes(start->early.data,
                                                   start->early.len,
@@ -156,6 +160,10 @@ ngx_http_corral_relay_prepare(ngx_http_corral_pair_t *p,
 failed:
 
     r->headers_out.status = 0;
+
+    if (p->limits) {
+        ngx_free(p->limits);
+    }
 
     if (client->rest) {
         ngx_free(client->rest);
@@ -206,7 +214,9 @@ ngx_http_corral_relay_take_over(ngx_http_corral_pair_t *p,
 
         corral_frame_init(&p->sides[i].frame,
                           deflate | (i == NGX_HTTP_CORRAL_CLIENT
-                                     ? CORRAL_FRAME_MASKED : 0));
+                                     ? CORRAL_FRAME_MASKED : 0)
+                          | (ngx_http_corral_relay_limit_metered(p, i)
+                             ? CORRAL_FRAME_METERED : 0));
         if (c[i]->read->timer_set) {
             ngx_del_timer(c[i]->read);
         }

@@ -25,12 +25,10 @@
 
 #define NGX_HTTP_CORRAL_RELAY_TICK     100          /* ms */
 #define NGX_HTTP_CORRAL_RELAY_BUCKETS  1024         /* about 100 s */
-#define NGX_HTTP_CORRAL_RELAY_NEVER    0xffffffff
 
 
 static void ngx_http_corral_relay_time_handler(ngx_event_t *ev);
 static void ngx_http_corral_relay_time_turn(ngx_queue_t *bucket);
-static void ngx_http_corral_relay_time_arm(ngx_http_corral_pair_t *p);
 static uint32_t ngx_http_corral_relay_time_left(ngx_http_corral_pair_t *p);
 static uint32_t ngx_http_corral_relay_time_side(ngx_http_corral_pair_t *p,
     ngx_uint_t i);
@@ -48,19 +46,6 @@ static ngx_connection_t  ngx_http_corral_relay_timer_data;
 
 #define ngx_http_corral_relay_ticks()                                         \
     ((uint64_t) ngx_current_msec / NGX_HTTP_CORRAL_RELAY_TICK)
-
-
-/* ms from now until time + after, 0 if that is past */
-
-static ngx_inline uint32_t
-ngx_http_corral_relay_until(uint32_t time, uint32_t after)
-{
-    uint32_t  passed;
-
-    passed = (uint32_t) ngx_current_msec - time;
-
-    return passed >= after ? 0 : after - passed;
-}
 
 
 ngx_int_t
@@ -184,7 +169,9 @@ ngx_http_corral_relay_time_turn(ngx_queue_t *bucket)
 }
 
 
-static void
+/* Something may have become due earlier than was thought. */
+
+void
 ngx_http_corral_relay_time_arm(ngx_http_corral_pair_t *p)
 {
     uint32_t  left;
@@ -230,6 +217,10 @@ ngx_http_corral_relay_time_left(ngx_http_corral_pair_t *p)
         left = (uint32_t) ngx_max((int32_t) (p->deadline
                                              - (uint32_t) ngx_current_msec),
                                   0);
+    }
+
+    if (p->limits) {
+        left = ngx_min(left, ngx_http_corral_relay_limit_left(p));
     }
 
     if (p->own || p->lingering) {
@@ -294,6 +285,10 @@ ngx_http_corral_relay_time_due(ngx_http_corral_pair_t *p)
     uint32_t          idle;
     static ngx_str_t  reason = ngx_string("idle");
 
+    if (p->limits) {
+        ngx_http_corral_relay_limit_due(p);
+    }
+
     if (p->limited
         && (int32_t) (p->deadline - (uint32_t) ngx_current_msec) <= 0)
     {
@@ -305,6 +300,11 @@ ngx_http_corral_relay_time_due(ngx_http_corral_pair_t *p)
 
         if (idle && ngx_http_corral_relay_until((uint32_t) p->last, idle) == 0)
         {
+            ngx_log_error(NGX_LOG_INFO,
+                          p->sides[NGX_HTTP_CORRAL_CLIENT].connection->log, 0,
+                          "WebSocket had no message for %uD ms", idle);
+
+            ngx_http_corral_relay_count_close(p, closes_idle);
             ngx_http_corral_relay_shut(p, 1001, 1001, &reason);
 
         } else {
@@ -337,14 +337,15 @@ ngx_http_corral_relay_time_check(ngx_http_corral_pair_t *p, ngx_uint_t i)
     }
 
     /*
-     * We do not read it while the other side has a tail; one that takes bytes,
+     * We do not read it while the other side has a tail or a limit makes it
+     * wait; one that takes bytes,
      * slowly, has not come to our ping yet; and in the middle of a frame it
      * cannot answer: then it is enough that its system has taken the ping
      */
 
     progress = ngx_http_corral_relay_time_progress(s, &queued);
 
-    if (p->sides[!i].tail || s->paused || progress
+    if (p->sides[!i].tail || s->early || progress
         || (!corral_frame_boundary(&s->frame) && !queued))
     {
         s->pinged = (uint32_t) ngx_current_msec;

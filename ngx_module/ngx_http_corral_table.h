@@ -79,7 +79,17 @@ typedef struct {
     X(moves,          "WebSockets that went on with another instance")        \
     X(moves_refused,  "WebSockets that could not, and were closed")           \
     X(replayed,       "WebSocket messages sent again to another instance")    \
-    X(suspects,       "WebSocket messages that saw two instances die")
+    X(suspects,       "WebSocket messages that saw two instances die")        \
+    X(closes_protocol, "WebSockets closed for a frame that is broken")        \
+    X(closes_size,    "WebSockets closed for a message that is too big")      \
+    X(closes_rate,    "WebSockets closed for too many messages")              \
+    X(closes_idle,    "WebSockets closed for want of messages")               \
+    X(closes_lifetime, "WebSockets closed for their age")                     \
+    X(closes_forced,  "WebSockets closed by request")                         \
+    X(closes_drained, "WebSockets closed by a drain")                         \
+    X(closes_expired, "WebSockets closed as their token expired")             \
+    X(closes_dead,    "sides of WebSockets that did not answer a ping")       \
+    X(delays,         "times a side was not read for its rate")
 
 #define ngx_http_corral_total_field(field, text)  uint64_t  field;
 

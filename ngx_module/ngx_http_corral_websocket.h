@@ -46,7 +46,15 @@ typedef struct {
     ngx_msec_t                      ping_interval;
     ngx_msec_t                      ping_timeout;
     ngx_msec_t                      close_timeout;
+    ngx_msec_t                      max_lifetime;
     off_t                           max_message_size;
+    off_t                           max_message_size_out;
+    off_t                           byte_rate;
+    off_t                           byte_rate_out;
+    ngx_int_t                       message_rate;   /* these three are */
+    ngx_int_t                       message_burst;  /* inherited together */
+    ngx_int_t                       message_delay;
+    ngx_http_complex_value_t       *expires;
     ngx_int_t                       tries;
     ngx_uint_t                      next_upstream;
 } ngx_http_corral_websocket_loc_conf_t;
@@ -69,6 +77,11 @@ typedef struct {
     ngx_uint_t                      close_sent;
     struct ngx_http_corral_pair_s  *pair;          /* while it lives */
 } ngx_http_corral_websocket_t;
+
+
+/* seconds for which a token is taken behind its end: clocks differ */
+
+#define NGX_HTTP_CORRAL_LEEWAY  30
 
 
 extern ngx_module_t  ngx_http_corral_websocket_module;

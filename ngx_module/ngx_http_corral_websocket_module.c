@@ -8,6 +8,9 @@
 
 
 #include "ngx_http_corral.h"
+
+#include <corral_bucket.h>
+
 #include "ngx_http_corral_handshake.h"
 #include "ngx_http_corral_relay.h"
 #include "ngx_http_corral_websocket.h"
@@ -33,6 +36,8 @@ typedef struct {
 
 
 static ngx_int_t ngx_http_corral_websocket_refuse(ngx_http_request_t *r);
+static ngx_int_t ngx_http_corral_websocket_expires(ngx_http_request_t *r,
+    ngx_http_complex_value_t *cv);
 static ngx_int_t ngx_http_corral_websocket_version(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_corral_websocket_key_ok(ngx_str_t *key);
 
@@ -52,6 +57,12 @@ static char *ngx_http_corral_websocket_merge_loc_conf(ngx_conf_t *cf,
 static void ngx_http_corral_websocket_exit_process(ngx_cycle_t *cycle);
 static char *ngx_http_corral_websocket(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_corral_websocket_message_rate(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+static char *ngx_http_corral_websocket_rate(ngx_conf_t *cf, void *post,
+    void *data);
+static char *ngx_http_corral_websocket_lifetime(ngx_conf_t *cf, void *post,
+    void *data);
 static char *ngx_http_corral_websocket_buffer(ngx_conf_t *cf, void *post,
     void *data);
 static char *ngx_http_corral_websocket_tries(ngx_conf_t *cf, void *post,
@@ -60,6 +71,16 @@ static char *ngx_http_corral_websocket_tries(ngx_conf_t *cf, void *post,
 
 static ngx_conf_post_t  ngx_http_corral_websocket_buffer_post = {
     ngx_http_corral_websocket_buffer
+};
+
+
+static ngx_conf_post_t  ngx_http_corral_websocket_rate_post = {
+    ngx_http_corral_websocket_rate
+};
+
+
+static ngx_conf_post_t  ngx_http_corral_websocket_lifetime_post = {
+    ngx_http_corral_websocket_lifetime
 };
 
 
@@ -121,6 +142,15 @@ static ngx_command_t  ngx_http_corral_websocket_commands[] = {
       offsetof(ngx_http_corral_websocket_loc_conf_t, idle_timeout),
       NULL },
 
+    /* corral_max_lifetime time; 0: for ever */
+
+    { ngx_string("corral_max_lifetime"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_corral_websocket_loc_conf_t, max_lifetime),
+      &ngx_http_corral_websocket_lifetime_post },
+
     /* corral_ping_interval time; 0: no pings */
 
     { ngx_string("corral_ping_interval"),
@@ -155,6 +185,51 @@ static ngx_command_t  ngx_http_corral_websocket_commands[] = {
       ngx_conf_set_off_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_corral_websocket_loc_conf_t, max_message_size),
+      NULL },
+
+    /* corral_max_message_size_out size; of agents */
+
+    { ngx_string("corral_max_message_size_out"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_off_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_corral_websocket_loc_conf_t, max_message_size_out),
+      NULL },
+
+    /* corral_message_rate number [burst=number] [delay]; 0: no limit */
+
+    { ngx_string("corral_message_rate"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE123,
+      ngx_http_corral_websocket_message_rate,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    /* corral_byte_rate size; from clients, 0: no limit */
+
+    { ngx_string("corral_byte_rate"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_off_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_corral_websocket_loc_conf_t, byte_rate),
+      &ngx_http_corral_websocket_rate_post },
+
+    /* corral_byte_rate_out size; from agents */
+
+    { ngx_string("corral_byte_rate_out"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_off_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_corral_websocket_loc_conf_t, byte_rate_out),
+      &ngx_http_corral_websocket_rate_post },
+
+    /* corral_expires value; a unix time, empty: never */
+
+    { ngx_string("corral_expires"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_set_complex_value_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_corral_websocket_loc_conf_t, expires),
       NULL },
 
     /* corral_tries number; */
@@ -272,7 +347,61 @@ ngx_http_corral_websocket_handler(ngx_http_request_t *r)
         return rc;
     }
 
+    if (wlcf->expires) {
+        rc = ngx_http_corral_websocket_expires(r, wlcf->expires);
+
+        if (rc != NGX_DECLINED) {
+            return rc;
+        }
+    }
+
     r->content_handler = ngx_http_corral_handshake_handler;
+
+    return NGX_DECLINED;
+}
+
+
+/*
+ * Notes when the client's token ends.  A value that is no time is refused: to
+ * take it for "never" would let in what should have ended.
+ */
+
+static ngx_int_t
+ngx_http_corral_websocket_expires(ngx_http_request_t *r,
+    ngx_http_complex_value_t *cv)
+{
+    time_t                  expires;
+    ngx_str_t               value;
+    ngx_http_corral_ctx_t  *ctx;
+
+    ctx = ngx_http_corral_find_ctx(r);
+
+    if (ctx == NULL || ngx_http_complex_value(r, cv, &value) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (value.len == 0) {
+        return NGX_DECLINED;
+    }
+
+    expires = ngx_atotm(value.data, value.len);
+
+    if (expires == NGX_ERROR || expires == 0) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "corral_expires is \"%V\", it must be a unix time",
+                      &value);
+
+        return ngx_http_corral_problem(r, NGX_HTTP_FORBIDDEN, "bad_expiry", 0,
+                                       "The end of the token is not a time.");
+    }
+
+    if (expires + NGX_HTTP_CORRAL_LEEWAY <= ngx_time()) {
+        return ngx_http_corral_problem(r, NGX_HTTP_UNAUTHORIZED,
+                                       "token_expired", 0,
+                                       "The token has expired.");
+    }
+
+    ctx->expires = expires;
 
     return NGX_DECLINED;
 }
@@ -542,6 +671,7 @@ ngx_http_corral_websocket_create_loc_conf(ngx_conf_t *cf)
      * set by ngx_pcalloc():
      *
      *     conf->next_upstream = 0;
+     *     conf->expires = NULL;
      */
 
     conf->upstream = NGX_CONF_UNSET_PTR;
@@ -551,7 +681,12 @@ ngx_http_corral_websocket_create_loc_conf(ngx_conf_t *cf)
     conf->ping_interval = NGX_CONF_UNSET_MSEC;
     conf->ping_timeout = NGX_CONF_UNSET_MSEC;
     conf->close_timeout = NGX_CONF_UNSET_MSEC;
+    conf->max_lifetime = NGX_CONF_UNSET_MSEC;
     conf->max_message_size = NGX_CONF_UNSET;
+    conf->max_message_size_out = NGX_CONF_UNSET;
+    conf->byte_rate = NGX_CONF_UNSET;
+    conf->byte_rate_out = NGX_CONF_UNSET;
+    conf->message_rate = NGX_CONF_UNSET;
     conf->tries = NGX_CONF_UNSET;
 
     return conf;
@@ -575,9 +710,28 @@ ngx_http_corral_websocket_merge_loc_conf(ngx_conf_t *cf, void *parent,
                               20000);
     ngx_conf_merge_msec_value(conf->ping_timeout, prev->ping_timeout, 20000);
     ngx_conf_merge_msec_value(conf->close_timeout, prev->close_timeout, 5000);
+    ngx_conf_merge_msec_value(conf->max_lifetime, prev->max_lifetime, 0);
     ngx_conf_merge_off_value(conf->max_message_size, prev->max_message_size,
                              0);
+
+    /* unset: as max_message_size, whose value is that of this location */
+
+    ngx_conf_merge_off_value(conf->max_message_size_out,
+                             prev->max_message_size_out, NGX_CONF_UNSET);
+    ngx_conf_merge_off_value(conf->byte_rate, prev->byte_rate, 0);
+    ngx_conf_merge_off_value(conf->byte_rate_out, prev->byte_rate_out, 0);
+
+    if (conf->message_rate == NGX_CONF_UNSET) {
+        conf->message_rate = ngx_max(prev->message_rate, 0);
+        conf->message_burst = prev->message_burst;
+        conf->message_delay = prev->message_delay;
+    }
+
     ngx_conf_merge_value(conf->tries, prev->tries, 3);
+
+    if (conf->expires == NULL) {
+        conf->expires = prev->expires;
+    }
 
     ngx_conf_merge_bitmask_value(conf->next_upstream, prev->next_upstream,
                                  (NGX_CONF_BITMASK_SET
@@ -639,6 +793,89 @@ ngx_http_corral_websocket(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_corral_module);
     mcf->used = cmd->name;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_corral_websocket_message_rate(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_corral_websocket_loc_conf_t *wlcf = conf;
+
+    ngx_int_t    n;
+    ngx_str_t   *value;
+    ngx_uint_t   i;
+
+    if (wlcf->message_rate != NGX_CONF_UNSET) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    n = ngx_atoi(value[1].data, value[1].len);
+
+    if (n == NGX_ERROR || n > 1000000) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid rate \"%V\" in corral_message_rate, it "
+                           "must be between 0 and 1000000", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    wlcf->message_rate = n;
+    wlcf->message_burst = NGX_CONF_UNSET;
+    wlcf->message_delay = 0;
+
+    for (i = 2; i < cf->args->nelts; i++) {
+
+        if (ngx_strcmp(value[i].data, "delay") == 0) {
+            wlcf->message_delay = 1;
+            continue;
+        }
+
+        n = NGX_ERROR;
+
+        if (ngx_strncmp(value[i].data, "burst=", 6) == 0) {
+            n = ngx_atoi(value[i].data + 6, value[i].len - 6);
+        }
+
+        if (n == NGX_ERROR || n < 1 || n > 10000000) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\" of "
+                               "corral_message_rate, there are \"delay\" and "
+                               "\"burst=\" with 1 to 10000000", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        wlcf->message_burst = n;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_corral_websocket_rate(ngx_conf_t *cf, void *post, void *data)
+{
+    off_t  *rate = data;
+
+    if (*rate > (off_t) CORRAL_BUCKET_MAX) {
+        return "must be at most 4g, in bytes a second";
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_corral_websocket_lifetime(ngx_conf_t *cf, void *post, void *data)
+{
+    ngx_msec_t  *lifetime = data;
+
+    if (*lifetime > 604800000) {
+        return "must be at most 7d";
+    }
 
     return NGX_CONF_OK;
 }

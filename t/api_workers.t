@@ -149,7 +149,7 @@ select undef, undef, undef, 0.3;
 $r = $d->call('POST', '/api/v1/connections/actions/close',
     { filter => { service => 'a' }, code => 1012, reason => 'moving' });
 is_deeply($r->{json}, { workers => 2, answered => 2, missing => [],
-    matched => 3, closed => 3, sent => 2 }, 'answers are added up');
+    errors => [], matched => 3, closed => 3, sent => 2 }, 'answers are added up');
 waitpid $_, 0 for @pids;
 
 my $command = $d->redis('gateway')->command('XREVRANGE',
@@ -165,11 +165,17 @@ like($d->until($d->stream('/api/v1/events?follow=false'),
 my $only = answer_next('g1:1:1', matched => 0, closed => 0, sent => 0);
 select undef, undef, undef, 0.3;
 $r = $d->call('POST', '/api/v1/connections/actions/close',
-    { filter => { connection_id => 'x' }, dry_run => JSON::PP::true });
+    { filter => { connection_id => '00c0ffee00000001' },
+        dry_run => JSON::PP::true });
 is_deeply($r->{json}{missing}, ['g1:2:2'], 'who does not answer is named');
 waitpid $only, 0;
 
 for ([ {}, 'is empty' ], [ { filter => { colour => 'red' } }, 'must be' ],
+    [ { filter => [] }, 'must be an object' ],
+    [ { filter => { subject => '' } }, 'not empty' ],
+    [ { filter => { subject => '' }, all => JSON::PP::true }, 'not empty' ],
+    [ { filter => { connection_id => 'x' } }, '16 hexadecimal' ],
+    [ { filter => { idle => 'long' } }, 'must be a duration' ],
     [ { filter => {}, all => JSON::PP::true, code => 1005 }, '1000, 1001' ],
     [ { filter => { service => 'nobody' } }, 'no service' ],
     [ { filter => {}, everything => JSON::PP::true }, 'not a member' ],

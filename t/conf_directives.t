@@ -115,6 +115,18 @@ my @wrong = (
         qr/"corral_idle_timeout" directive invalid value/ ],
     [ 'bad size', location => "corral_max_message_size much;",
         qr/"corral_max_message_size" directive invalid value/ ],
+    [ 'bad rate', location => "corral_message_rate -1;",
+        qr/invalid rate "-1" in corral_message_rate, it must be between 0/ ],
+    [ 'bad burst', location => "corral_message_rate 10 burst=0;",
+        qr/invalid parameter "burst=0" of corral_message_rate/ ],
+    [ 'bad rate parameter', location => "corral_message_rate 10 nodelay;",
+        qr/invalid parameter "nodelay" of corral_message_rate/ ],
+    [ 'two rates', location => "corral_message_rate 1; corral_message_rate 2;",
+        qr/"corral_message_rate" directive is duplicate/ ],
+    [ 'bad byte rate', location => "corral_byte_rate 5g;",
+        qr/"corral_byte_rate" directive must be at most 4g/ ],
+    [ 'bad lifetime', location => "corral_max_lifetime 8d;",
+        qr/"corral_max_lifetime" directive must be at most 7d/ ],
     [ 'bad number', location => "corral_tries none;",
         qr/"corral_tries" directive invalid number/ ],
     [ 'bad condition', location => "corral_next_upstream never;",
@@ -141,6 +153,11 @@ corral_ping_interval    30s;
 corral_ping_timeout     10s;
 corral_close_timeout    5s;
 corral_max_message_size 1m;
+corral_max_message_size_out 2m;
+corral_max_lifetime     7d;
+corral_message_rate     10 burst=20 delay;
+corral_byte_rate        1m;
+corral_byte_rate_out    4g;
 corral_tries            2;
 corral_next_upstream    error timeout;
 proxy_pass              $corral_scheme://agents;

@@ -22,7 +22,7 @@ my $t = Test::Corral->new()->has(qw/corral corrald redis-server/);
 my $s = Test::Corral::Stack->new($t);
 my $d = $s->d();
 
-$t->plan(19 + 3);
+$t->plan(29 + 3);
 $s->start(2);
 
 ###############################################################################
@@ -82,6 +82,27 @@ cmp_ok(time() - $t0, '<', 6, 'and not much later');
 like($h{drain_timeout}{message}, qr/1 connections were closed with 1012/,
     'it says how many');
 ok(wait_for(sub { !%{ $s->listed('echo') } }), 'none is listed');
+
+# several: at the pace of drain_rate, before the agent gets its signal
+
+$d->api('PATCH', '/services/echo', { drain_timeout => '500ms',
+    drain_rate => 4, desired => 'running' });
+($i) = $d->wait_instances('echo', sub { $_[0]{state} eq 'running'
+    && $_[0]{health} eq 'healthy' });
+ok(wait_for(sub { http_get('/agents/echo/') !~ /503/ }), 'running again');
+my @ws = map { $t->websocket('/agents/echo/', timeout => 10) } 1 .. 6;
+$_->ask('x') for @ws;
+$t0 = time();
+$d->api('PATCH', '/services/echo', { desired => 'stopped' });
+is($_->close_code(), 1012, 'closed') for @ws;
+my $took = time() - $t0;
+like($ws[0]->close_reason(), qr/^the instance is stopped retry_after=[1-3]$/,
+    'told when to come back');
+cmp_ok($took, '>', 1.8, 'one after the other');
+($x) = $d->wait_instances('echo', sub { $_[0]{state} eq 'stopped' });
+%h = map { $_->{reason} => $_ } $d->history($i->{instance_id});
+like($h{drain_timeout}{message}, qr/6 connections were closed with 1012/,
+    'all of them before the signal');
 
 $s->finish();
 

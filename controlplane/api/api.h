@@ -59,6 +59,9 @@ json_t *corrald_instances_show(const corrald_entry_t *entry);
 /* The documents of a service's instances: an array, a new reference. */
 json_t *corrald_instances_array(const char *service_id);
 
+/* The instance of the path, or NULL: then the request was answered. */
+const corrald_entry_t *corrald_instances_find(corrald_rest_t *r);
+
 
 /* routes.c */
 
@@ -82,11 +85,20 @@ json_t *corrald_routes_show(const corrald_entry_t *entry);
 void corrald_trace_test(corrald_rest_t *r);
 
 
+/* drains.c */
+
+void corrald_drains_service(corrald_rest_t *r);
+void corrald_drains_instance(corrald_rest_t *r);
+void corrald_drains_gateway(corrald_rest_t *r);
+void corrald_drains_close(void);
+
+
 /* connections.c */
 
 void corrald_connections_list(corrald_rest_t *r);
 void corrald_connections_delete(corrald_rest_t *r);
 void corrald_connections_close(corrald_rest_t *r);
+void corrald_connections_renew(corrald_rest_t *r);
 
 
 /* cluster.c */
@@ -151,6 +163,18 @@ void corrald_operations_close(void);
  */
 const char *corrald_operations_begin(const char *action,
     const char *service_id);
+
+/*
+ * The same for what its caller leads: nothing is followed, progress shows how
+ * far it is, finish must be called once.  Both do nothing when the operation is
+ * not known any more.
+ */
+const char *corrald_operations_lead(const char *action,
+    const char *service_id, const char *target);
+void corrald_operations_progress(const char *id, size_t done, size_t wanted,
+    const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+void corrald_operations_finish(const char *id, corrald_operation_e state,
+    const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* handler is called once: when it has ended, or after timeout ms (RUNNING). */
 void corrald_operations_wait(const char *id, int64_t timeout,

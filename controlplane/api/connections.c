@@ -9,13 +9,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/clock.h"
 #include "../base/log.h"
+#include "../model/filter.h"
 #include "api.h"
 
 
-/* ms for the workers to answer a command; each must close, then count */
+/*
+ * ms for the workers to answer a command: longer than the default
+ * close_timeout, after which one that found no frame boundary is reset
+ */
 
-#define CORRALD_CONNECTIONS_WAIT  5000
+#define CORRALD_CONNECTIONS_WAIT  8000
 
 
 typedef struct {
@@ -29,10 +34,11 @@ typedef struct {
 
 static void corrald_connections_listed(json_t *value, const char *err,
     void *data);
+static json_t *corrald_connections_query(corrald_rest_t *r);
 static int corrald_connections_wanted(const corrald_rest_t *r,
-    const json_t *conn);
+    const json_t *filter, const json_t *conn, int64_t now);
 static json_t *corrald_connections_row(void *row, void *data);
-static int corrald_connections_filter(corrald_rest_t *r, json_t *filter,
+static void corrald_connections_checked(corrald_rest_t *r, json_t *filter,
     corrald_check_t *check);
 static int corrald_connections_code(int64_t code);
 static int corrald_connections_reason(const char *reason);
@@ -40,20 +46,21 @@ static void corrald_connections_send(corrald_connections_close_t *c,
     const char *reason);
 static void corrald_connections_closed(json_t *value, const char *err,
     void *data);
-
-
-/* Members of a connection that a query may ask for, by their own names. */
-
-static const char  *corrald_connections_filters[] = {
-    "connection_id", "worker", "gateway", "instance_id", "session_id",
-    "subject", "client_ip", NULL
-};
+static void corrald_connections_renewed(json_t *value, const char *err,
+    void *data);
 
 
 void
 corrald_connections_list(corrald_rest_t *r)
 {
-    corrald_store_connections(corrald_connections_listed, r);
+    json_t  *filter;
+
+    filter = corrald_connections_query(r);
+
+    if (filter) {
+        json_decref(filter);
+        corrald_store_connections(corrald_connections_listed, r);
+    }
 }
 
 
@@ -62,6 +69,7 @@ corrald_connections_delete(corrald_rest_t *r)
 {
     int64_t                       code;
     const char                   *reason;
+    corrald_check_t               check;
     corrald_connections_close_t  *c;
 
     if (corrald_rest_query_int(r, "code", 1000, 1000, 4999, &code) != 0) {
@@ -93,11 +101,19 @@ corrald_connections_delete(corrald_rest_t *r)
     c->compat = 1;
     c->filter = json_pack("{s:s}", "connection_id", r->params[0]);
 
-    if (c->filter == NULL) {
-        c->filter = json_pack("{s:s}", "connection_id", "?");
+    corrald_check_init(&check);
+
+    if (c->filter == NULL || corrald_filter_check(&check, c->filter) != 0) {
+        corrald_rest_problem(r, CORRALD_PROBLEM_CONNECTION_NOT_FOUND,
+                             "Connection not found");
+        json_decref(c->filter);
+        free(c);
+
+    } else {
+        corrald_connections_send(c, reason);
     }
 
-    corrald_connections_send(c, reason);
+    corrald_check_free(&check);
 }
 
 
@@ -127,18 +143,11 @@ corrald_connections_close(corrald_rest_t *r)
     }
 
     value = json_object_get(r->json, "filter");
-    filter = json_is_object(value) ? json_deep_copy(value) : json_object();
+    filter = value ? json_deep_copy(value) : json_object();
 
-    if ((value && !json_is_object(value))
-        || corrald_connections_filter(r, filter, &check) != 0)
-    {
-        (void) corrald_check_error(&check, "/filter", "must be an object of "
-                                   "connection_id, worker, gateway, service, "
-                                   "service_id, instance_id, session_id, "
-                                   "subject, client_ip, each a string");
-    }
+    corrald_connections_checked(r, filter, &check);
 
-    if (json_object_size(filter) == 0
+    if (json_object_size(filter) == 0 && json_array_size(check.errors) == 0
         && !json_is_true(json_object_get(r->json, "all")))
     {
         (void) corrald_check_error(&check, "/filter", "is empty: say \"all\": "
@@ -193,11 +202,98 @@ corrald_connections_close(corrald_rest_t *r)
 }
 
 
+/* Body: expires_at.  Who asks has verified the new token; here nobody can. */
+
+void
+corrald_connections_renew(corrald_rest_t *r)
+{
+    json_t             *filter;
+    int64_t             expires;
+    const char         *name;
+    corrald_check_t     check;
+    corrald_command_t   command;
+
+    if (corrald_rest_body(r, 1) != 0) {
+        return;
+    }
+
+    corrald_check_init(&check);
+
+    name = json_string_value(json_object_get(r->json, "expires_at"));
+    expires = name ? corrald_clock_parse(name) : -1;
+
+    if (expires <= corrald_clock_ms() || json_object_size(r->json) != 1) {
+        (void) corrald_check_error(&check, "/expires_at", "must be a time to "
+                                   "come, as \"2030-01-01T00:00:00Z\", and the "
+                                   "only member");
+        corrald_rest_check(r, &check);
+        corrald_check_free(&check);
+        return;
+    }
+
+    filter = json_pack("{s:s}", "connection_id", r->params[0]);
+
+    if (filter == NULL || corrald_filter_check(&check, filter) != 0) {
+        corrald_rest_problem(r, CORRALD_PROBLEM_CONNECTION_NOT_FOUND,
+                             "Connection not found");
+
+    } else {
+        memset(&command, 0, sizeof(command));
+
+        command.op = "renew";
+        command.filter = filter;
+        command.reason = "";
+        command.expires = expires / 1000;
+
+        corrald_store_command(&command, CORRALD_CONNECTIONS_WAIT,
+                              corrald_connections_renewed, r);
+    }
+
+    json_decref(filter);
+    corrald_check_free(&check);
+}
+
+
+static void
+corrald_connections_renewed(json_t *value, const char *err, void *data)
+{
+    size_t           silent;
+    corrald_rest_t  *r;
+
+    r = data;
+
+    if (value == NULL) {
+        corrald_rest_store_error(r, err);
+        return;
+    }
+
+    silent = json_array_size(json_object_get(value, "missing"))
+             + json_array_size(json_object_get(value, "errors"));
+
+    if (corrald_doc_int(value, "matched")) {
+        corrald_rest_json(r, 200, json_pack("{s:s}", "message",
+                                            "Connection renewed"));
+
+    } else if (silent) {
+        corrald_rest_set(r, "Retry-After", "2");
+        corrald_rest_problem(r, CORRALD_PROBLEM_STORE_TIMEOUT, "%zu of %lld "
+                             "workers did not do it, the others do not have "
+                             "this connection", silent,
+                             (long long) corrald_doc_int(value, "workers"));
+
+    } else {
+        corrald_rest_problem(r, CORRALD_PROBLEM_CONNECTION_NOT_FOUND,
+                             "Connection not found");
+    }
+}
+
+
 static void
 corrald_connections_listed(json_t *value, const char *err, void *data)
 {
     size_t               i, n;
-    json_t              *conn;
+    json_t              *conn, *filter;
+    int64_t              now;
     corrald_rest_t      *r;
     corrald_uri_row_t   *rows;
 
@@ -216,9 +312,11 @@ corrald_connections_listed(json_t *value, const char *err, void *data)
     }
 
     n = 0;
+    now = corrald_clock_ms();
+    filter = corrald_connections_query(r);
 
     json_array_foreach(value, i, conn) {
-        if (corrald_connections_wanted(r, conn)) {
+        if (corrald_connections_wanted(r, filter, conn, now)) {
             rows[n].key = corrald_doc_str(conn, "connected_at");
             rows[n].id = corrald_doc_str(conn, "connection_id");
             rows[n].data = conn;
@@ -228,27 +326,52 @@ corrald_connections_listed(json_t *value, const char *err, void *data)
 
     corrald_rest_page(r, rows, n, "connected_at", 0, corrald_connections_row,
                       NULL);
+    json_decref(filter);
     free(rows);
 }
 
 
-static int
-corrald_connections_wanted(const corrald_rest_t *r, const json_t *conn)
+/* The filter that the query asks for, or NULL: then it was answered. */
+
+static json_t *
+corrald_connections_query(corrald_rest_t *r)
 {
-    size_t       i;
-    const char  *wanted;
+    size_t           i;
+    json_t          *filter;
+    const char      *wanted;
+    corrald_check_t  check;
 
-    for (i = 0; corrald_connections_filters[i]; i++) {
-        wanted = corrald_rest_query(r, corrald_connections_filters[i]);
+    filter = json_object();
 
-        if (wanted
-            && strcmp(wanted, corrald_doc_str(conn,
-                                             corrald_connections_filters[i]))
-               != 0)
-        {
-            return 0;
+    for (i = 0; corrald_filter_names[i]; i++) {
+        wanted = corrald_rest_query(r, corrald_filter_names[i]);
+
+        if (wanted) {
+            json_object_set_new(filter, corrald_filter_names[i],
+                                json_string(wanted));
         }
     }
+
+    corrald_check_init(&check);
+
+    if (corrald_filter_check(&check, filter) != 0) {
+        corrald_rest_problem(r, CORRALD_PROBLEM_INVALID_PARAMETER, "%s",
+                             check.sentence);
+        json_decref(filter);
+        filter = NULL;
+    }
+
+    corrald_check_free(&check);
+
+    return filter;
+}
+
+
+static int
+corrald_connections_wanted(const corrald_rest_t *r, const json_t *filter,
+    const json_t *conn, int64_t now)
+{
+    const char  *wanted;
 
     wanted = corrald_rest_query(r, "status");
 
@@ -256,19 +379,12 @@ corrald_connections_wanted(const corrald_rest_t *r, const json_t *conn)
         return 0;
     }
 
-    wanted = corrald_rest_query(r, "service_id");
-
-    if (wanted
-        && strcmp(wanted, corrald_doc_str(conn, "target_service_id")) != 0)
-    {
-        return 0;
-    }
-
     wanted = corrald_rest_query(r, "service");
 
-    return wanted == NULL
-           || strcmp(wanted, corrald_doc_str(conn, "service")) == 0
-           || strcmp(wanted, corrald_doc_str(conn, "target_service_id")) == 0;
+    return (wanted == NULL
+            || strcmp(wanted, corrald_doc_str(conn, "service")) == 0
+            || strcmp(wanted, corrald_doc_str(conn, "target_service_id")) == 0)
+           && corrald_filter_matches(filter, conn, now);
 }
 
 
@@ -279,15 +395,13 @@ corrald_connections_row(void *row, void *data)
 }
 
 
-/* Known members, strings; a service's name becomes its id. */
+/* A sound filter, in which the name of a service has become its id. */
 
-static int
-corrald_connections_filter(corrald_rest_t *r, json_t *filter,
+static void
+corrald_connections_checked(corrald_rest_t *r, json_t *filter,
     corrald_check_t *check)
 {
-    size_t                  i;
     json_t                 *value;
-    const char             *name;
     const corrald_entry_t  *service;
 
     value = json_object_get(filter, "service");
@@ -308,23 +422,7 @@ corrald_connections_filter(corrald_rest_t *r, json_t *filter,
         json_object_del(filter, "service");
     }
 
-    json_object_foreach(filter, name, value) {
-
-        for (i = 0; corrald_connections_filters[i]; i++) {
-            if (strcmp(corrald_connections_filters[i], name) == 0) {
-                break;
-            }
-        }
-
-        if ((corrald_connections_filters[i] == NULL
-             && strcmp(name, "service_id") != 0)
-            || !json_is_string(value))
-        {
-            return -1;
-        }
-    }
-
-    return 0;
+    corrald_filter_check(check, filter);
 }
 
 
@@ -348,8 +446,17 @@ corrald_connections_reason(const char *reason)
 static void
 corrald_connections_send(corrald_connections_close_t *c, const char *reason)
 {
-    corrald_store_command("close", c->filter, c->code, reason, c->dry_run,
-                          CORRALD_CONNECTIONS_WAIT,
+    corrald_command_t  command;
+
+    memset(&command, 0, sizeof(command));
+
+    command.op = "close";
+    command.filter = c->filter;
+    command.code = c->code;
+    command.reason = reason;
+    command.dry_run = c->dry_run;
+
+    corrald_store_command(&command, CORRALD_CONNECTIONS_WAIT,
                           corrald_connections_closed, c);
 }
 

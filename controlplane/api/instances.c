@@ -58,7 +58,6 @@ static void corrald_instances_collect(const corrald_entry_t *entry,
 static json_t *corrald_instances_row(void *row, void *data);
 static void corrald_instances_append(const corrald_entry_t *entry,
     void *data);
-static const corrald_entry_t *corrald_instances_find(corrald_rest_t *r);
 static corrald_instances_change_t *corrald_instances_make(corrald_rest_t *r,
     int status);
 static void corrald_instances_free(corrald_instances_change_t *c);
@@ -562,7 +561,7 @@ corrald_instances_row(void *row, void *data)
 }
 
 
-static const corrald_entry_t *
+const corrald_entry_t *
 corrald_instances_find(corrald_rest_t *r)
 {
     const corrald_entry_t  *entry;

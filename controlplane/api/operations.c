@@ -6,7 +6,8 @@
  * until the instances are as wanted.  So it lives in this process, is bounded,
  * and nothing is lost with it.  Every change of the service or of one of its
  * instances is looked at; an operation without an end within ten minutes ends
- * as "timeout".
+ * as "timeout".  A drain is led by its caller instead and has a deadline of its
+ * own.
  */
 
 
@@ -45,6 +46,8 @@ struct corrald_operations_s {
     char                         action[16];
     char                         service_id[CORRAL_ID_MAX + 1];
     char                         name[CORRAL_ID_MAX + 1];
+    char                         target[CORRAL_ID_MAX + 1];
+    int                          led;            /* its caller says how far */
     corrald_operation_e          state;
     char                         message[512];
     int64_t                      created;        /* wall clock, ms */
@@ -70,6 +73,8 @@ typedef struct {
 
 static void corrald_operations_watch(corrald_kind_e kind, const char *id,
     const json_t *before, const json_t *after, int64_t revision, void *data);
+static corrald_operations_t *corrald_operations_make(const char *action,
+    const char *service_id);
 static void corrald_operations_look(corrald_operations_t *op);
 static void corrald_operations_count(const corrald_entry_t *entry,
     void *data);
@@ -138,6 +143,80 @@ corrald_operations_close(void)
 const char *
 corrald_operations_begin(const char *action, const char *service_id)
 {
+    corrald_operations_t  *op;
+
+    op = corrald_operations_make(action, service_id);
+
+    snprintf(op->target, sizeof(op->target), "%s", op->name);
+
+    corrald_operations_look(op);
+
+    return op->id;
+}
+
+
+const char *
+corrald_operations_lead(const char *action, const char *service_id,
+    const char *target)
+{
+    corrald_operations_t  *op;
+
+    op = corrald_operations_make(action, service_id);
+
+    op->led = 1;
+    snprintf(op->target, sizeof(op->target), "%s", target);
+
+    return op->id;
+}
+
+
+void
+corrald_operations_progress(const char *id, size_t done, size_t wanted,
+    const char *fmt, ...)
+{
+    va_list                args;
+    corrald_operations_t  *op;
+
+    op = corrald_operations_find(id);
+
+    if (op == NULL || op->state != CORRALD_OPERATION_RUNNING) {
+        return;
+    }
+
+    op->done = done;
+    op->wanted = wanted;
+
+    va_start(args, fmt);
+    vsnprintf(op->message, sizeof(op->message), fmt, args);
+    va_end(args);
+}
+
+
+void
+corrald_operations_finish(const char *id, corrald_operation_e state,
+    const char *fmt, ...)
+{
+    char                   message[512];
+    va_list                args;
+    corrald_operations_t  *op;
+
+    op = corrald_operations_find(id);
+
+    if (op == NULL || op->state != CORRALD_OPERATION_RUNNING) {
+        return;
+    }
+
+    va_start(args, fmt);
+    vsnprintf(message, sizeof(message), fmt, args);
+    va_end(args);
+
+    corrald_operations_end(op, state, "%s", message);
+}
+
+
+static corrald_operations_t *
+corrald_operations_make(const char *action, const char *service_id)
+{
     const corrald_entry_t  *entry;
     corrald_operations_t   *op;
 
@@ -162,9 +241,8 @@ corrald_operations_begin(const char *action, const char *service_id)
     corrald_operations_n++;
 
     corrald_operations_trim();
-    corrald_operations_look(op);
 
-    return op->id;
+    return op;
 }
 
 
@@ -297,7 +375,7 @@ corrald_operations_watch(corrald_kind_e kind, const char *id,
               ? id : corrald_doc_str(after ? after : before, "service_id");
 
     for (op = corrald_operations_first; op; op = op->next) {
-        if (op->state == CORRALD_OPERATION_RUNNING
+        if (op->state == CORRALD_OPERATION_RUNNING && !op->led
             && strcmp(op->service_id, service) == 0)
         {
             corrald_operations_look(op);
@@ -496,6 +574,7 @@ corrald_operations_object(void *row, void *data)
                        "created_at", corrald_clock_format(op->created, created,
                                                           sizeof(created)));
 
+    json_object_set_new(object, "target", json_string(op->target));
     json_object_set_new(object, "message", json_string(op->message));
     json_object_set_new(object, "ended_at", op->ended
                         ? json_string(corrald_clock_format(op->ended, ended,
@@ -520,7 +599,9 @@ corrald_operations_ticked(void *data)
             continue;
         }
 
-        if (corrald_clock_ms() - op->created > CORRALD_OPERATIONS_LIMIT) {
+        if (!op->led
+            && corrald_clock_ms() - op->created > CORRALD_OPERATIONS_LIMIT)
+        {
             corrald_operations_end(op, CORRALD_OPERATION_TIMEOUT, "not within "
                                    "%d s: %.300s",
                                    CORRALD_OPERATIONS_LIMIT / 1000,

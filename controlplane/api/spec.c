@@ -47,10 +47,14 @@
     X(service_id, string, "id of a service")                                  \
     X(instance_id, string, "id of an instance")                               \
     X(session_id, string, "of connections")                                   \
+    X(tenant, string, "of connections")                                       \
     X(subject, string, "of connections")                                      \
     X(client_ip, string, "of connections")                                    \
     X(gateway, string, "of connections")                                      \
     X(worker, string, "of connections")                                       \
+    X(connection_id, string, "16 hexadecimal digits")                         \
+    X(age, string, "of connections: a duration, open for so long or longer")  \
+    X(idle, string, "of connections: a duration, no data frame for so long")  \
     X(code, integer, "close code: 1000, 1001, 1008, 1011-1013, 3000-4999")    \
     X(reason, string, "close reason, at most 123 bytes")                      \
     X(tail, integer, "the newest so many lines, at most 10000; default 100")  \
@@ -95,10 +99,11 @@
     X(Operation, action, string, "what was asked for")                        \
     X(Operation, service_id, string, "of the service")                        \
     X(Operation, service, string, "its name")                                 \
+    X(Operation, target, string, "the service, instance or gateway meant")    \
     X(Operation, state, string, "running, succeeded, failed or timeout")      \
     X(Operation, message, string, "a sentence")                               \
-    X(Operation, done, integer, "instances as wanted")                        \
-    X(Operation, wanted, integer, "instances in all")                         \
+    X(Operation, done, integer, "instances as wanted, or closed connections") \
+    X(Operation, wanted, integer, "of how many")                              \
     X(Operation, created_at, string, "RFC 3339")                              \
     X(Operation, ended_at, string, "RFC 3339 or null")                        \
     X(Registration, address, string, "unix:/path or host:port")               \
@@ -137,7 +142,8 @@
     X(Heartbeat, status, string, "pass, warn or fail")                        \
     X(Heartbeat, note, string, "for people")                                  \
     X(Close, filter, object, "connection_id, worker, gateway, service, "      \
-      "service_id, instance_id, session_id, subject, client_ip")              \
+      "service_id, instance_id, session_id, tenant, subject, client_ip, "     \
+      "age, idle: all must match")                                            \
     X(Close, all, boolean, "must be true with an empty filter")               \
     X(Close, code, integer, "close code, default 1000")                       \
     X(Close, reason, string, "close reason, at most 123 bytes")               \
@@ -148,6 +154,15 @@
     X(Closed, workers, integer, "live workers")                               \
     X(Closed, answered, integer, "workers that answered")                     \
     X(Closed, missing, array, "names of workers that did not")                \
+    X(Closed, errors, array, "of {worker, detail}: those that refused")       \
+    X(Renewal, expires_at, string, "RFC 3339: the new end of the token")      \
+    X(Drain, rate, integer, "connections a second, of all workers together; " \
+      "0: at once; default: drain_rate of the service, 100 of a gateway")     \
+    X(Drain, deadline, string, "a duration up to 1h, then the rest is "       \
+      "closed; default: drain_timeout of the service, 30s of a gateway")      \
+    X(Drain, reason, string, "close reason, at most 90 bytes")                \
+    X(Drain, retry_after, string, "a duration: each client is told a random " \
+      "part of it to come back after; default 5s")                            \
     X(ServiceStats, active_connections, integer, "open WebSockets")           \
     X(ServiceStats, active_sessions, integer, "sessions of these")            \
     X(ServiceStats, memory_usage_mb, number, "of the processes of this node") \

@@ -48,6 +48,12 @@ static corral_exit_e corral_version(corral_run_t *run);
 static corral_exit_e corral_completion(corral_run_t *run);
 
 
+/* what chooses connections */
+
+#define CORRAL_FILTER                                                         \
+    "service instance session tenant subject client-ip of-gateway of-worker " \
+    "age idle"
+
 /* In the order in which a newcomer meets them. */
 
 static const corral_command_t  corral_commands[] = {
@@ -121,12 +127,17 @@ static const corral_command_t  corral_commands[] = {
       CORRAL_ARGS, corral_routes_test, "",
       "say which rule a request would match, and why every other not" },
 
-    { "connections", "", 0, 0, corral_watch_connections, "service instance",
+    { "connections", "", 0, 0, corral_connections_list, CORRAL_FILTER,
       "list the WebSockets of the whole cluster" },
 
-    { "close", "[CONNECTION]", 0, 1, corral_watch_close,
-      "service instance code reason dry-run yes",
-      "close one connection, or those of a service or an instance" },
+    { "close", "[CONNECTION]", 0, 1, corral_connections_close,
+      CORRAL_FILTER " all code reason dry-run yes",
+      "close one connection, or all that match the options" },
+
+    { "drain", "", 0, 0, corral_connections_drain,
+      "service instance of-gateway rate deadline retry-after reason wait",
+      "close the connections of a service, an instance or a gateway, at a "
+      "pace" },
 
     { "events", "", 0, 0, corral_watch_events, "watch last-id",
       "show what happened, and with -w what happens" },
@@ -223,6 +234,34 @@ static const corral_option_t  corral_options[] = {
     { "instance", 0, "INSTANCE", corral_at(instance),
       "only of this instance" },
 
+    { "session", 0, "SESSION", corral_at(session), "only of this session" },
+
+    { "tenant", 0, "TENANT", corral_at(tenant), "only of this tenant" },
+
+    { "subject", 0, "SUBJECT", corral_at(subject), "only of this subject" },
+
+    { "client-ip", 0, "ADDRESS", corral_at(client_ip),
+      "only of this client" },
+
+    { "of-gateway", 0, "GATEWAY", corral_at(of_gateway),
+      "only of this gateway" },
+
+    { "of-worker", 0, "WORKER", corral_at(of_worker), "only of this worker" },
+
+    { "age", 0, "TIME", corral_at(age), "open for so long or longer, as 1h" },
+
+    { "rate", 0, "N", corral_at(rate),
+      "connections a second, of the whole cluster; 0: at once" },
+
+    { "deadline", 0, "TIME", corral_at(deadline),
+      "all are closed by then, as 30s" },
+
+    { "retry-after", 0, "TIME", corral_at(retry_after),
+      "clients are told to come back within, 5s" },
+
+    { "idle", 0, "TIME", corral_at(idle),
+      "without a message for so long or longer, as 10m" },
+
     { "gateway", 0, "URL", corral_at(gateway),
       "where clients reach services; default: $CORRAL_GATEWAY, then what "
       "the API says" },
@@ -230,7 +269,7 @@ static const corral_option_t  corral_options[] = {
     { "template", 0, "NAME", corral_at(template),
       "python (default) or node" },
 
-    { "all", 0, NULL, corral_at(all), "every service" },
+    { "all", 0, NULL, corral_at(all), "every one" },
 
     { "dry-run", 0, NULL, corral_at(dry_run),
       "only say what would be done" },

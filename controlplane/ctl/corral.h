@@ -60,6 +60,17 @@ struct corral_run_s {
     const char        *reason;
     const char        *service;
     const char        *instance;
+    const char        *session;
+    const char        *tenant;
+    const char        *subject;
+    const char        *client_ip;
+    const char        *of_gateway;
+    const char        *of_worker;
+    const char        *rate;
+    const char        *deadline;
+    const char        *retry_after;
+    const char        *age;
+    const char        *idle;
     const char        *data;
     const char        *gateway;
     const char        *template;
@@ -114,8 +125,6 @@ corral_exit_e corral_service_explain(corral_run_t *run);
 
 corral_exit_e corral_watch_logs(corral_run_t *run);
 corral_exit_e corral_watch_events(corral_run_t *run);
-corral_exit_e corral_watch_connections(corral_run_t *run);
-corral_exit_e corral_watch_close(corral_run_t *run);
 corral_exit_e corral_watch_nodes(corral_run_t *run);
 corral_exit_e corral_watch_gateways(corral_run_t *run);
 
@@ -128,6 +137,9 @@ corral_exit_e corral_routes_enable(corral_run_t *run);
 corral_exit_e corral_routes_disable(corral_run_t *run);
 corral_exit_e corral_routes_reorder(corral_run_t *run);
 corral_exit_e corral_routes_test(corral_run_t *run);
+corral_exit_e corral_connections_list(corral_run_t *run);
+corral_exit_e corral_connections_close(corral_run_t *run);
+corral_exit_e corral_connections_drain(corral_run_t *run);
 
 corral_exit_e corral_call_call(corral_run_t *run);
 corral_exit_e corral_doctor_doctor(corral_run_t *run);

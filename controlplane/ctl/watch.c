@@ -1,7 +1,6 @@
 
 /*
- * Commands that look on: logs, events, connections, nodes, gateways; and the
- * one that closes connections.
+ * Commands that look on: logs, events, nodes, gateways.
  */
 
 
@@ -21,22 +20,6 @@ static void corral_watch_query(corrald_buf_t *b, const char *name,
 static int corral_watch_event(void *ctx, const char *data, size_t len);
 static void corral_watch_event_line(corral_run_t *run, const char *id,
     json_t *event);
-
-
-static const corral_column_t  corral_watch_connection_columns[] = {
-    { "CONNECTION", "connection_id", CORRAL_PLAIN },
-    { "SERVICE", "service", CORRAL_PLAIN },
-    { "INSTANCE", "instance_id", CORRAL_PLAIN },
-    { "CLIENT", "client_ip", CORRAL_PLAIN },
-    { "AGE", "connected_at", CORRAL_AGE },
-    { "IDLE", "last_activity", CORRAL_AGE },
-    { "IN", "messages_in", CORRAL_PLAIN },
-    { "OUT", "messages_out", CORRAL_PLAIN },
-    { "RECEIVED", "bytes_received", CORRAL_BYTES },
-    { "SENT", "bytes_sent", CORRAL_BYTES },
-    { "PATH", "path", CORRAL_PLAIN },
-    { NULL, NULL, CORRAL_PLAIN }
-};
 
 
 static const corral_column_t  corral_watch_node_columns[] = {
@@ -142,108 +125,6 @@ corral_watch_query(corrald_buf_t *b, const char *name, const char *value)
     corrald_buf_printf(b, "%c%s=%s", strchr(b->data, '?') ? '&' : '?', name,
                        escaped);
     free(escaped);
-}
-
-
-corral_exit_e
-corral_watch_connections(corral_run_t *run)
-{
-    corral_exit_e    code;
-    corrald_buf_t    b;
-    corral_answer_t  answer;
-
-    corrald_buf_init(&b, 8192);
-    corrald_buf_str(&b, "/api/v1/connections?limit=1000");
-
-    corral_watch_query(&b, "service", run->service);
-    corral_watch_query(&b, "instance_id", run->instance);
-
-    code = corral_get(run, b.data, &answer);
-
-    if (code == CORRAL_OK) {
-        corral_show_list(run, answer.body, corral_watch_connection_columns,
-                         "connection_id");
-    }
-
-    corrald_buf_free(&b);
-    corral_http_free(&answer);
-
-    return code;
-}
-
-
-corral_exit_e
-corral_watch_close(corral_run_t *run)
-{
-    json_t          *filter, *body;
-    corral_exit_e    code;
-    corral_answer_t  answer;
-
-    if (run->nargs == 0 && run->service == NULL && run->instance == NULL) {
-        corral_output_error("which? a connection, --service or --instance");
-        return CORRAL_USAGE;
-    }
-
-    filter = json_object();
-
-    if (run->nargs) {
-        json_object_set_new(filter, "connection_id",
-                            json_string(run->args[0]));
-    }
-
-    if (run->service) {
-        json_object_set_new(filter, "service", json_string(run->service));
-    }
-
-    if (run->instance) {
-        json_object_set_new(filter, "instance_id",
-                            json_string(run->instance));
-    }
-
-    body = json_pack("{s:o,s:b}", "filter", filter, "dry_run", run->dry_run);
-
-    if (run->code) {
-        json_object_set_new(body, "code",
-                            json_integer(strtol(run->code, NULL, 10)));
-    }
-
-    if (run->reason) {
-        json_object_set_new(body, "reason", json_string(run->reason));
-    }
-
-    code = corral_http_request(&run->http, "POST",
-                               "/api/v1/connections/actions/close", body,
-                               &answer);
-    json_decref(body);
-
-    if (code != CORRAL_OK) {
-        corral_refused(&answer, code);
-
-    } else if (run->format == CORRAL_JSON) {
-        corral_output_json(answer.body, 1);
-
-    } else if (run->dry_run) {
-        corral_output_note("%lld connections match",
-            json_integer_value(json_object_get(answer.body, "matched")));
-
-    } else {
-        corral_output_note("%lld closed, %lld of them got the close frame",
-            json_integer_value(json_object_get(answer.body, "closed")),
-            json_integer_value(json_object_get(answer.body, "sent")));
-
-        if (run->nargs
-            && json_integer_value(json_object_get(answer.body, "matched"))
-               == 0)
-        {
-            corral_output_error("there is no connection \"%s\"",
-                                run->args[0]);
-            code = CORRAL_NOT_FOUND;
-        }
-    }
-
-    corral_http_free(&answer);
-
-    return code;
 }
 
 

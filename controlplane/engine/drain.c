@@ -1,7 +1,8 @@
 /*
  * From draining to stopping: the gateways are given the time to hear of it,
  * then the connections are counted until none is left or the deadline comes;
- * what is open then is closed with 1012.
+ * what is open then is closed with 1012, at the pace of drain_rate, those that
+ * are idle first and between messages, and told when to come back.
  *
  * The count comes from the workers themselves: a command that only counts.
  * One that did not answer may have connections, so its silence is no zero.
@@ -22,7 +23,9 @@
 #define CORRALD_DRAIN_APPLIED  2000  /* for the gateways to stop choosing it */
 #define CORRALD_DRAIN_ANSWER   1000  /* for the workers to count */
 #define CORRALD_DRAIN_POLL     250
-#define CORRALD_DRAIN_CLOSE    5000  /* for the workers to close */
+#define CORRALD_DRAIN_PACE     10000 /* at most, for the paced close */
+#define CORRALD_DRAIN_CLOSE    18000 /* for the workers to have closed */
+#define CORRALD_DRAIN_RETRY    3     /* s, clients come back within */
 
 #define CORRALD_DRAIN_CODE     1012  /* service restart: come back */
 
@@ -144,6 +147,8 @@ static void
 corrald_drain_count(corrald_instance_t *in, int dry)
 {
     json_t                  *filter;
+    corrald_command_t        command;
+    const corrald_entry_t   *service;
     corrald_drain_ticket_t  *ticket;
 
     ticket = corrald_drain_ticket(in);
@@ -158,8 +163,22 @@ corrald_drain_count(corrald_instance_t *in, int dry)
 
     in->drain_busy = 1;
 
-    corrald_store_command("close", filter, CORRALD_DRAIN_CODE,
-                          "the instance is stopped", dry,
+    memset(&command, 0, sizeof(command));
+
+    command.op = dry ? "close" : "drain";
+    command.filter = filter;
+    command.code = CORRALD_DRAIN_CODE;
+    command.reason = "the instance is stopped";
+    command.dry_run = dry;
+
+    service = corrald_store_get(CORRALD_SERVICE, in->service->id);
+
+    command.rate = service ? corrald_doc_int(service->doc, "drain_rate") : 0;
+    command.total = in->drain_open > 0 ? in->drain_open : 0;
+    command.deadline = CORRALD_DRAIN_PACE;
+    command.retry_after = CORRALD_DRAIN_RETRY;
+
+    corrald_store_command(&command,
                           dry ? CORRALD_DRAIN_ANSWER : CORRALD_DRAIN_CLOSE,
                           dry ? corrald_drain_counted : corrald_drain_closed,
                           ticket);

@@ -17,7 +17,8 @@
 
 /* ms between looks for answers to a command */
 
-#define CORRALD_PEOPLE_POLL  25
+#define CORRALD_PEOPLE_POLL      25
+#define CORRALD_PEOPLE_POLL_MAX  500
 
 
 /* Somebody who waits for one reply of Redis. */
@@ -43,12 +44,12 @@ struct corrald_people_list_s {
 typedef struct {
     corrald_store_json_pt     handler;
     void                     *data;
-    json_t                   *filter;
+    corrald_command_t         command;   /* its texts are ours */
     char                     *op;
     char                     *reason;
+    json_t                   *filter;
     char                      id[40];
-    int                       code;
-    int                       dry_run;
+    int64_t                   began;
     int64_t                   deadline;
     size_t                    answered;
     json_t                   *answers;   /* worker to answer */
@@ -185,8 +186,7 @@ corrald_store_connections(corrald_store_json_pt handler, void *data)
 
 
 void
-corrald_store_command(const char *op, const json_t *filter, int code,
-    const char *reason, int dry_run, int64_t timeout,
+corrald_store_command(const corrald_command_t *command, int64_t timeout,
     corrald_store_json_pt handler, void *data)
 {
     corrald_people_command_t  *c;
@@ -200,12 +200,12 @@ corrald_store_command(const char *op, const json_t *filter, int code,
 
     c->handler = handler;
     c->data = data;
-    c->op = strdup(op);
-    c->reason = strdup(reason);
-    c->filter = json_deep_copy(filter);
-    c->code = code;
-    c->dry_run = dry_run;
-    c->deadline = corrald_clock_monotonic() + timeout;
+    c->command = *command;
+    c->op = strdup(command->op);
+    c->reason = strdup(command->reason);
+    c->filter = json_deep_copy(command->filter);
+    c->began = corrald_clock_monotonic();
+    c->deadline = c->began + timeout;
     c->answers = json_object();
 
     /* who is to answer is known only now */
@@ -568,10 +568,17 @@ corrald_people_command_looked(void *data)
 
     corrald_redis_command(corrald_local.main, 0, corrald_people_command_sent,
                           c, "XADD %s MAXLEN ~ %d * id %s op %s filter %s "
-                          "code %d reason %s dry_run %d",
+                          "code %d reason %s dry_run %d rate %lld "
+                          "total %lld deadline %lld retry_after %lld "
+                          "expires %lld",
                           corrald_local_key(key, CORRALD_KEY_COMMANDS),
-                          CORRAL_COMMANDS_MAX, c->id, c->op, filter, c->code,
-                          c->reason, c->dry_run);
+                          CORRAL_COMMANDS_MAX, c->id, c->op, filter,
+                          c->command.code, c->reason, c->command.dry_run,
+                          (long long) c->command.rate,
+                          (long long) c->command.total,
+                          (long long) c->command.deadline,
+                          (long long) c->command.retry_after,
+                          (long long) c->command.expires);
     free(filter);
 }
 
@@ -614,6 +621,7 @@ corrald_people_command_read(const redisReply *reply, const char *err,
 {
     size_t                     i;
     json_t                    *answer, *worker;
+    int64_t                    age;
     corrald_people_command_t  *c;
 
     c = data;
@@ -648,7 +656,14 @@ corrald_people_command_read(const redisReply *reply, const char *err,
         return;
     }
 
-    c->timer = corrald_loop_timer(CORRALD_PEOPLE_POLL, 0,
+    /* what takes long is looked for more seldom: a tenth of its age */
+
+    age = corrald_clock_monotonic() - c->began;
+    age = age / 10 < CORRALD_PEOPLE_POLL_MAX ? age / 10
+                                             : CORRALD_PEOPLE_POLL_MAX;
+
+    c->timer = corrald_loop_timer(age > CORRALD_PEOPLE_POLL
+                                  ? age : CORRALD_PEOPLE_POLL, 0,
                                   corrald_people_command_ask, c);
 }
 
@@ -657,7 +672,7 @@ static void
 corrald_people_command_end(corrald_people_command_t *c, const char *err)
 {
     size_t       i;
-    json_t      *value, *answer, *worker, *missing;
+    json_t      *value, *answer, *worker, *missing, *errors;
     int64_t      matched, closed, sent;
     const char  *name;
 
@@ -665,7 +680,15 @@ corrald_people_command_end(corrald_people_command_t *c, const char *err)
     closed = 0;
     sent = 0;
 
+    errors = json_array();
+
     json_object_foreach(c->answers, name, answer) {
+        if (*corrald_doc_str(answer, "error")) {
+            json_array_append_new(errors, json_pack("{s:s, s:s}", "worker",
+                                  name, "detail",
+                                  corrald_doc_str(answer, "error")));
+        }
+
         matched += corrald_doc_int(answer, "matched");
         closed += corrald_doc_int(answer, "closed");
         sent += corrald_doc_int(answer, "sent");
@@ -681,11 +704,11 @@ corrald_people_command_end(corrald_people_command_t *c, const char *err)
         }
     }
 
-    value = json_pack("{s:I, s:I, s:o, s:I, s:I, s:I}",
+    value = json_pack("{s:I, s:I, s:o, s:o, s:I, s:I, s:I}",
                       "workers",
                       (json_int_t) json_array_size(corrald_store_workers()),
                       "answered", (json_int_t) json_object_size(c->answers),
-                      "missing", missing,
+                      "missing", missing, "errors", errors,
                       "matched", (json_int_t) matched,
                       "closed", (json_int_t) closed,
                       "sent", (json_int_t) sent);

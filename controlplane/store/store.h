@@ -272,13 +272,31 @@ void corrald_store_history(const char *instance_id,
 
 void corrald_store_connections(corrald_store_json_pt handler, void *data);
 
+/* What workers are to do, see CORRAL_COMMAND_FIELDS.  Copied. */
+
+typedef struct {
+    const char     *op;
+    const json_t   *filter;
+    const char     *reason;
+    int             code;
+    int             dry_run;
+
+    /* of a drain */
+
+    int64_t         rate;            /* a second, of all workers */
+    int64_t         total;           /* of all workers; 0: not known */
+    int64_t         deadline;        /* ms */
+    int64_t         retry_after;     /* s, at most; 0: not told */
+
+    int64_t         expires;         /* of a renewal: unix time, s */
+} corrald_command_t;
+
 /*
  * A command to all workers.  value is an object {workers, answered, missing
- * (names), matched, closed, sent}.
+ * (names), errors ({worker, detail}), matched, closed, sent}.
  */
 
-void corrald_store_command(const char *op, const json_t *filter, int code,
-    const char *reason, int dry_run, int64_t timeout,
+void corrald_store_command(const corrald_command_t *command, int64_t timeout,
     corrald_store_json_pt handler, void *data);
 
 /*

@@ -250,8 +250,23 @@
       "null", "a side that sends nothing after a ping is dead")               \
     X(close_timeout, duration, user, CORRAL_G|CORRAL_N, 0, 600000, "",        \
       "null", "for a frame boundary and the answering Close")                 \
+    X(max_lifetime, duration, user, CORRAL_G|CORRAL_N, 0, 604800000, "",      \
+      "null", "WebSocket is closed with 1012 after it; 0: never")             \
     X(max_message_size, integer, user, CORRAL_G|CORRAL_N, 0, 4294967296, "",  \
       "null", "bytes of one WebSocket message; 0: no limit; beyond: 1009")    \
+    X(max_message_size_out, integer, user, CORRAL_G|CORRAL_N, 0, 4294967296,  \
+      "", "null", "of one that an agent sends; null: max_message_size")       \
+    X(message_rate, integer, user, CORRAL_G|CORRAL_N, 0, 1000000, "",         \
+      "null", "messages a second that a WebSocket client may send; 0: any")   \
+    X(message_burst, integer, user, CORRAL_G|CORRAL_N, 1, 10000000, "",       \
+      "null", "of message_rate: messages at once; null: those of a second")   \
+    X(message_rate_action, enumerate, user, CORRAL_G, 0, 0,                   \
+      "close delay", "\"close\"",                                             \
+      "of message_rate: beyond it close with 1008, or read more slowly")      \
+    X(byte_rate, integer, user, CORRAL_G|CORRAL_N, 0, 4294967296, "",         \
+      "null", "bytes a second read from a WebSocket client; 0: any")          \
+    X(byte_rate_out, integer, user, CORRAL_G|CORRAL_N, 0, 4294967296, "",     \
+      "null", "bytes a second read from the agent for one client; 0: any")    \
     X(tries, integer, user, CORRAL_G|CORRAL_N, 1, 16, "", "null",             \
       "instances tried for one handshake or request")                         \
     X(retry_budget, integer, user, CORRAL_G, 0, 100, "", "20",                \
@@ -369,6 +384,8 @@
       "message")                                                              \
     X(reset, string, user, CORRAL_G, 0, 1024, "", "\"\"",                     \
       "text message to the client before such an answer begins anew")         \
+    X(drain_rate, integer, user, 0, 0, 100000, "", "100",                     \
+      "connections a second that are closed when it is over; 0: at once")     \
     X(startup_probe, probe, user, CORRAL_N, 0, 0, "", "null",                 \
       "until it passes, the others wait; default: the readiness probe")       \
     X(readiness_probe, probe, user, CORRAL_N, 0, 0, "", "null",               \
@@ -700,6 +717,7 @@
     X(service,           "name of the service")                               \
     X(instance_id,       "the instance it is connected to")                   \
     X(session_id,        "session named by the client, or null")              \
+    X(tenant,            "whose it is, or null")                              \
     X(subject,           "who it is, or null")                                \
     X(client_ip,         "address of the client")                             \
     X(client_port,       "port of the client")                                \
@@ -709,6 +727,7 @@
     X(status,            "active or closing")                                 \
     X(connected_at,      "RFC 3339")                                          \
     X(last_activity,     "RFC 3339, of the last data frame")                  \
+    X(expires_at,        "RFC 3339, end of the client's token, or null")      \
     X(messages_in,       "from the client")                                   \
     X(messages_out,      "to the client")                                     \
     X(bytes_received,    "payload and framing from the client")               \
@@ -723,16 +742,36 @@
 
 #define CORRAL_COMMAND_FIELDS(X)                                              \
     X(id,     "of the command; answers go to its key")                        \
-    X(op,     "close")                                                        \
-    X(filter, "JSON object: connection_id, worker, gateway, service_id, "     \
-              "instance_id, session_id, subject, client_ip: all must match")  \
+    X(op,     "close; drain: close at a pace; renew: another expires")        \
+    X(filter, "JSON object of filter fields: all must match; {}: every one")  \
     X(code,   "close code: 1000, 1001, 1008, 1011, 1012, 1013, 3000-4999")    \
     X(reason, "at most 123 bytes of UTF-8")                                   \
-    X(dry_run, "1: only count")
+    X(dry_run, "1: only count")                                               \
+    X(rate,   "of drain: connections a second, of all workers together")      \
+    X(total,  "of drain: connections of all workers; 0: not known")           \
+    X(deadline, "of drain: ms from now, then the rest is closed")             \
+    X(retry_after, "of drain: seconds; each reason tells up to so many")      \
+    X(expires, "of renew: unix time of the end of the client's token")
+
+/* By which connections are chosen, listed and closed; each is a string. */
+
+#define CORRAL_FILTER_FIELDS(X)                                               \
+    X(connection_id, "16 hexadecimal digits")                                 \
+    X(worker,        "the worker that relays it")                             \
+    X(gateway,       "the gateway of that worker")                            \
+    X(service_id,    "its service")                                           \
+    X(instance_id,   "the instance it is connected to")                       \
+    X(session_id,    "session named by the client")                           \
+    X(tenant,        "whose it is")                                           \
+    X(subject,       "who it is")                                             \
+    X(client_ip,     "address of the client")                                 \
+    X(age,           "a duration: it is open for so long, or longer")         \
+    X(idle,          "a duration: without a data frame for so long, or "      \
+                     "longer")
 
 #define CORRAL_ANSWER_FIELDS(X)                                               \
     X(worker,  "who answers")                                                 \
-    X(matched, "connections that the filter matched")                         \
+    X(matched, "connections that the filter matched, or that were renewed")   \
     X(closed,  "connections that were ended")                                 \
     X(sent,    "of these, how many got the close frame")                      \
     X(error,   "why the command was not carried out; absent if it was")

@@ -129,6 +129,13 @@ fuzz_service(const char *json, size_t len, fuzz_arena_t *arena)
     fuzz_between(s.slow_start, 0, 3600000);
     fuzz_between(s.eject_interval, 100, 3600000);
     fuzz_between(s.max_ejected, 0, 100);
+    fuzz_between(s.max_message_size_out, -1, 4294967296);
+    fuzz_between(s.max_lifetime, -1, 604800000);
+    fuzz_between(s.message_rate, -1, 1000000);
+    fuzz_between(s.message_burst, -1, 10000000);
+    fuzz_between(s.message_rate_action, 0, CORRAL_RATE_ACTION_DELAY);
+    fuzz_between(s.byte_rate, -1, 4294967296);
+    fuzz_between(s.byte_rate_out, -1, 4294967296);
     fuzz_between(s.max_fails, 0, 1000);
     fuzz_between(s.fail_timeout, 100, 3600000);
     fuzz_between(s.drain_timeout, 0, 86400000);

@@ -299,7 +299,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fuzz_check(seen.code == naive.code);
         fuzz_check(seen.control == naive.control || naive.rc == 1002);
 
-        if (flags & CORRAL_FRAME_PIECES) {
+        if (flags & (CORRAL_FRAME_PIECES|CORRAL_FRAME_METERED)) {
             fuzz_check(seen.data == naive.data);
 
             if (seed == 0) {
@@ -309,6 +309,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             seed = 0;
         }
 
-        flags |= CORRAL_FRAME_PIECES;
+        flags |= (size & 1) ? CORRAL_FRAME_METERED : CORRAL_FRAME_PIECES;
     }
 }

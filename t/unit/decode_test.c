@@ -103,6 +103,9 @@ defaults(void)
     is_int(s.hash_balance_factor, 0, "hash_balance_factor");
     is_int(s.connect_timeout, CORRAL_DECODE_UNSET, "connect_timeout");
     is_int(s.max_message_size, CORRAL_DECODE_UNSET, "max_message_size");
+    is_int(s.message_rate, CORRAL_DECODE_UNSET, "message_rate");
+    is_int(s.message_rate_action, CORRAL_RATE_ACTION_CLOSE,
+           "message_rate_action");
     is_int(s.tries, CORRAL_DECODE_UNSET, "tries");
     is_int(s.max_fails, 3, "max_fails");
     is_int(s.fail_timeout, 10000, "fail_timeout");
@@ -281,7 +284,7 @@ static void
 refusals(void)
 {
     size_t            k;
-    char              json[1024];
+    char              json[4096];
     corral_service_t  s;
 
     for (k = 0; k < sizeof(service_cases) / sizeof(service_cases[0]); k++) {
@@ -389,7 +392,7 @@ printing(void)
 {
     int                same;
     size_t             n, k;
-    char               text[2048], again[2048];
+    char               text[4096], again[4096];
     corral_service_t   s;
     corral_instance_t  i;
 
@@ -405,7 +408,11 @@ printing(void)
            "\"slow_start_rate\":50,\"connect_timeout\":null,"
            "\"handshake_timeout\":null,\"idle_timeout\":\"1m30s\","
            "\"ping_interval\":null,\"ping_timeout\":null,\"close_timeout\":null"
-           ",\"max_message_size\":null,\"tries\":2,"
+           ",\"max_lifetime\":null,\"max_message_size\":null,"
+           "\"max_message_size_out\":null,\"message_rate\":null,"
+           "\"message_burst\":null,\"message_rate_action\":\"close\","
+           "\"byte_rate\":null,\"byte_rate_out\":null,"
+           "\"tries\":2,"
            "\"retry_budget\":20,\"circuit_failures\":0,"
            "\"circuit_timeout\":\"10s\",\"max_fails\":3,"
            "\"fail_timeout\":\"10s\",\"eject_max_time\":\"5m\","

@@ -197,6 +197,9 @@ frame_sequence(void)
     is_int(s.code, 1001, "close code");
 
     frame_all(b, n, C|CORRAL_FRAME_PIECES, 0, "pieces");
+    s = frame_all(b, n, C|CORRAL_FRAME_METERED, 0, "metered");
+    is_int(s.good, n, "metered: all of it may pass");
+    is_int(s.messages, 3, "metered: three messages");
 
     b[n] = 0x81;
     b[n + 1] = 0x80;
@@ -418,6 +421,12 @@ frame_pieces(void)
 
     n = frame_put(b, 0x41, "hello", 5, frame_key);
     frame_put(b + n, 0x80, "", 0, frame_key);
+
+    /* a whole message is a piece, too: no shortcut passes it by */
+
+    corral_frame_init(&f, CORRAL_FRAME_METERED);
+    is_int(corral_frame_scan(&f, (uint8_t *) "\x81\x01x", 3, 0, &out),
+           CORRAL_FRAME_PIECE, "metered: a piece");
 
     corral_frame_init(&f, C|CORRAL_FRAME_PIECES|CORRAL_FRAME_DEFLATE);
 

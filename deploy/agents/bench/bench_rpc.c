@@ -134,6 +134,7 @@ bench_rpc_member(bench_text_t text, const char *name)
         }
     }
 
+    value.data = last;
     value.len = 0;
 
     return value;

@@ -137,7 +137,7 @@ ngx_int_t ngx_http_corral_set_header(ngx_http_request_t *r, ngx_str_t *name,
          ? ngx_memcmp((h)->lowcase_key, (name), (size)) == 0                  \
          : ngx_strncasecmp((h)->key.data, (u_char *) (name), (size)) == 0))
 
-/* Finds a header of the request by its name in lower case; NULL if none. */
+/* Finds a header of the request by its name, in any case; NULL if none. */
 ngx_table_elt_t *ngx_http_corral_get_header(ngx_http_request_t *r,
     ngx_str_t *name);
 

@@ -385,7 +385,9 @@ ngx_http_corral_get_header(ngx_http_request_t *r, ngx_str_t *name)
 
         for (i = 0; i < part->nelts; i++) {
 
-            if (ngx_http_corral_header_is(&h[i], name->data, name->len)) {
+            if (h[i].key.len == name->len
+                && ngx_strncasecmp(h[i].key.data, name->data, name->len) == 0)
+            {
                 return &h[i];
             }
         }

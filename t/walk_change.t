@@ -25,7 +25,7 @@ my $t = Test::Corral->new()->has(qw/corral corrald redis-server/);
 my $s = Test::Corral::Stack->new($t);
 my $d = $s->d();
 
-$t->plan(24 + 3);
+$t->plan(25 + 3);
 $s->start(2);
 
 ###############################################################################
@@ -66,11 +66,12 @@ is($ws->ask('still here'), 'still here', 'the connection lives on');
 
 # out of routing and back, the process untouched
 
-$d->api('POST', '/services/echo/actions/pause?wait=applied');
+$r = $d->api('POST', '/services/echo/actions/pause?wait=applied');
+ok($r->{applied}{applied}, 'pause is an operation, and applied');
 like(http_get('/agents/echo/'), qr/ 503 .*it is paused/s, 'paused');
 is($ws->ask('still here'), 'still here', 'the connection lives on');
 $d->api('POST', '/services/echo/actions/resume?wait=applied');
-ok(wait_for(sub { http_get('/agents/echo/') =~ / 200 / }), 'resumed');
+ok(wait_for(sub { http_get('/agents/echo/') =~ / 200 / }, 15), 'resumed');
 is_deeply([ sort map { $_->{pid} } $d->instances('echo') ],
     [ sort map { $_->{pid} } @i ], 'by the same processes');
 

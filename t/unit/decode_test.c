@@ -284,7 +284,7 @@ static void
 refusals(void)
 {
     size_t            k;
-    char              json[4096];
+    char              json[1024];
     corral_service_t  s;
 
     for (k = 0; k < sizeof(service_cases) / sizeof(service_cases[0]); k++) {

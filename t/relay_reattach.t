@@ -258,11 +258,11 @@ $one->listen();
 
 # a client that goes while there is no agent
 
-$ws = on_one('/agents/echo/');
+$ws = on_one('/agents/echo/gone');
 $one->refuse();
 $one->drop('reset');
 $ws->disconnect();
-wait_for(sub { !%{ counts() } }, 5);
+$t->wait_for_log(qr{^echo\.1 0 .*/gone$}m, 'moves.log', 10);
 is_deeply(counts(), {}, 'a client that goes meanwhile leaves nothing');
 $_->listen() for $one, $two;
 

@@ -28,14 +28,19 @@ my $two = $t->agent(id => 'echo.2', port => 8082);
 $t->state_file(services => [ { name => 'echo', failover => 'reattach',
         hold_time => '2s', max_fails => 0, hold_size => 1024 },
         { name => 'slow', failover => 'reattach', max_fails => 0 },
+        { name => 'metered', failover => 'reattach', max_fails => 0,
+            message_rate => 20, message_burst => 5,
+            message_rate_action => 'delay' },
         { name => 'plain' } ],
     instances => [ $one->instance('echo', weight => 1000),
         $two->instance('echo', weight => 1),
         { %{ $one->instance('slow', weight => 1000) }, id => 'slow.1' },
         { %{ $two->instance('slow') }, id => 'slow.2' },
+        { %{ $one->instance('metered', weight => 1000) }, id => 'metered.1' },
+        { %{ $two->instance('metered') }, id => 'metered.2' },
         { id => 'plain.1', service => 'plain', address => $one->address() } ]);
 
-$t->write_file_expand('nginx.conf', <<'EOF')->plan(53);
+$t->write_file_expand('nginx.conf', <<'EOF')->plan(57);
 
 %%TEST_GLOBALS%%
 
@@ -290,6 +295,25 @@ $two->set(delay => 0);
 is(join(' ', map { $_->ask('!id', 10) } @many), join(' ', ('echo.2') x 80),
     'all of them find it');
 $_->close() for @many;
+
+# with a rate: what a limit holds back goes to the next agent, in its order
+
+$ws = on_one('/agents/metered/');
+$ws->send_raw(join '', map { $ws->frame(1, "m$_") } 1 .. 15);
+is($ws->read_message(), 'm1', 'the first of many');
+$one->drop('reset');
+my $last = 1;
+my $read;
+
+while ($last < 15 && defined($read = $ws->read_message(3))) {
+    my ($n) = $read =~ /^m(\d+)$/;
+    die "m$n after m$last" if $n <= $last;
+    $last = $n;
+}
+
+is($last, 15, 'messages that a rate held back are said to the next one');
+is($ws->ask('!id'), 'echo.2', 'who it is');
+is($ws->close(), 1000, 'closed');
 
 # many at once, of an old worker
 

@@ -81,6 +81,7 @@ typedef struct {
     unsigned                     taken:1;        /* peer.get used instance */
     unsigned                     reported:1;     /* result of try was told */
     unsigned                     refused:1;      /* no budget for a retry */
+    unsigned                     moved:1;        /* a WebSocket that was open */
 } ngx_http_corral_ctx_t;
 
 

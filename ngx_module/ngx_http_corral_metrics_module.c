@@ -284,6 +284,22 @@ static ngx_http_corral_metrics_total_t  ngx_http_corral_metrics_totals[] = {
       ngx_http_corral_metrics_offset(delays),
       "Times a side was not read for its rate" },
 
+    { NULL, "corral_service_moves_total",
+      ngx_http_corral_metrics_offset(moves),
+      "WebSockets that went on with another instance" },
+
+    { NULL, "corral_service_moves_refused_total",
+      ngx_http_corral_metrics_offset(moves_refused),
+      "WebSockets that could not go on with another instance" },
+
+    { NULL, "corral_service_replayed_messages_total",
+      ngx_http_corral_metrics_offset(replayed),
+      "WebSocket messages sent again to another instance" },
+
+    { NULL, "corral_service_suspect_messages_total",
+      ngx_http_corral_metrics_offset(suspects),
+      "WebSocket messages that saw two instances die" },
+
     { NULL, NULL, 0, NULL }
 };
 

@@ -77,6 +77,10 @@ typedef struct {
     X(bytes_out,      "WebSocket bytes to clients, framing included")         \
     X(closes_normal,  "WebSockets that ended with close code 1000 or 1001")   \
     X(closes_other,   "WebSockets that ended in any other way")               \
+    X(moves,          "WebSockets that went on with another instance")        \
+    X(moves_refused,  "WebSockets that could not, and were closed")           \
+    X(replayed,       "WebSocket messages sent again to another instance")    \
+    X(suspects,       "WebSocket messages that saw two instances die")        \
     X(closes_protocol, "WebSockets closed for a frame that is broken")        \
     X(closes_size,    "WebSockets closed for a message that is too big")      \
     X(closes_rate,    "WebSockets closed for too many messages")              \
@@ -284,6 +288,15 @@ uint32_t ngx_http_corral_table_recent(ngx_http_corral_slot_t ref);
 void ngx_http_corral_table_add(ngx_http_corral_slot_t ref,
     ngx_http_corral_totals_t *delta);
 void ngx_http_corral_table_flush(void);
+
+/*
+ * Messages that have seen two instances die, by a hash of service and content:
+ * the zone remembers the last of them for 60 s.  suspects says whether there is
+ * any; so nobody hashes for nothing.
+ */
+void ngx_http_corral_table_suspect_add(uint64_t hash);
+ngx_uint_t ngx_http_corral_table_suspect(uint64_t hash);
+ngx_uint_t ngx_http_corral_table_suspects(void);
 
 /* For metrics and status.  Return 0 when the slot or process is not in use. */
 ngx_uint_t ngx_http_corral_table_slots(void);

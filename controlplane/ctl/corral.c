@@ -61,10 +61,10 @@ static const corral_command_t  corral_commands[] = {
     { "init", "NAME", 1, 1, corral_init_init, "template",
       "write a service file and an agent to begin with" },
 
-    { "apply", "-f FILE", 0, 0, corral_service_apply, "file wait dry-run",
+    { "apply", "-f FILE", 0, 0, corral_apply_apply, "file wait dry-run",
       "create or update the services and rules of a file" },
 
-    { "register", "-f FILE", 0, 0, corral_service_apply, "file wait dry-run",
+    { "register", "-f FILE", 0, 0, corral_apply_apply, "file wait dry-run",
       "the same as apply" },
 
     { "ps", "[SERVICE]", 0, 1, corral_service_ps, "labels all",

@@ -105,13 +105,17 @@ char *corral_path(const char *fmt, const char *name);
 /* Asks a person; a program must say --yes.  1: go on. */
 int corral_sure(corral_run_t *run, const char *what, const char *whom);
 
+/* Until it is as wanted, for --wait or a minute; says what came of it. */
+corral_exit_e corral_service_wait_for(corral_run_t *run, const char *name);
+
 /* Reads a file, "-" for standard input; NULL after saying why not. */
 char *corral_read_file(const char *path, size_t *len);
 
 
 /* commands, by file */
 
-corral_exit_e corral_service_apply(corral_run_t *run);
+corral_exit_e corral_apply_apply(corral_run_t *run);
+
 corral_exit_e corral_service_ps(corral_run_t *run);
 corral_exit_e corral_service_describe(corral_run_t *run);
 corral_exit_e corral_service_start(corral_run_t *run);

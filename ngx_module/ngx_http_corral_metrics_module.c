@@ -10,6 +10,7 @@
 
 #include "ngx_http_corral.h"
 #include "ngx_http_corral_relay.h"
+#include "ngx_http_corral_revocation.h"
 #include "ngx_http_corral_sync.h"
 
 #include <corral_health.h>
@@ -262,6 +263,18 @@ static ngx_http_corral_metrics_total_t  ngx_http_corral_metrics_totals[] = {
     { NULL, "corral_service_closes_expired_total",
       ngx_http_corral_metrics_offset(closes_expired),
       "WebSockets closed as their token expired" },
+
+    { NULL, "corral_service_closes_revoked_total",
+      ngx_http_corral_metrics_offset(closes_revoked),
+      "WebSockets closed as their token was revoked" },
+
+    { NULL, "corral_service_revoked_total",
+      ngx_http_corral_metrics_offset(revoked),
+      "Requests refused as their token was revoked" },
+
+    { NULL, "corral_service_revocations_unknown_total",
+      ngx_http_corral_metrics_offset(unsure),
+      "Requests refused as Redis did not tell what is revoked" },
 
     { NULL, "corral_service_closes_dead_total",
       ngx_http_corral_metrics_offset(closes_dead),
@@ -662,6 +675,21 @@ ngx_http_corral_metrics_gateway(ngx_http_corral_metrics_out_t *out)
         "corral_redis_reconnects_total %ui\n",
         info->refused, sync->loads, sync->connected ? 1 : 0,
         sync->reconnects);
+
+    ngx_http_corral_metrics_print(out,
+        "# HELP corral_revocations Entries of revoked that this worker knows\n"
+        "# TYPE corral_revocations gauge\n"
+        "corral_revocations %ui\n",
+        ngx_http_corral_revocation_count());
+
+    if (ngx_http_corral_revocation_age() != NGX_MAX_INT_T_VALUE) {
+        ngx_http_corral_metrics_print(out,
+            "# HELP corral_revocations_age_seconds Since Redis last told this "
+            "worker what is revoked\n"
+            "# TYPE corral_revocations_age_seconds gauge\n"
+            "corral_revocations_age_seconds %M\n",
+            ngx_http_corral_revocation_age() / 1000);
+    }
 }
 
 

@@ -59,6 +59,9 @@ static ngx_http_corral_step_t  ngx_http_corral_steps[] = {
     /* which service */
     { NGX_HTTP_PRECONTENT_PHASE, ngx_http_corral_route_handler },
 
+    /* who may not come any more */
+    { NGX_HTTP_PRECONTENT_PHASE, ngx_http_corral_revocation_handler },
+
     /* a client that comes back to an event stream needs no instance */
     { NGX_HTTP_PRECONTENT_PHASE, ngx_http_corral_sse_handler },
 

@@ -268,6 +268,7 @@ ngx_http_corral_record_pack_strings(ngx_http_corral_packer_t *pk,
     s[NGX_HTTP_CORRAL_RECORD_HOST] = &r->headers_in.server;
     s[NGX_HTTP_CORRAL_RECORD_TENANT] = &ctx->tenant;
     s[NGX_HTTP_CORRAL_RECORD_SUBJECT] = &ctx->subject;
+    s[NGX_HTTP_CORRAL_RECORD_TOKEN] = &ctx->token;
     s[NGX_HTTP_CORRAL_RECORD_SESSION] = &ctx->session;
     s[NGX_HTTP_CORRAL_RECORD_RULE] = &ctx->rule;
     s[NGX_HTTP_CORRAL_RECORD_PREFIX] = &ctx->prefix;
@@ -696,6 +697,8 @@ ngx_http_corral_record_ctx(ngx_http_request_t *r,
                                                 NGX_HTTP_CORRAL_RECORD_TENANT);
     ctx->subject = ngx_http_corral_record_string(record,
                                                NGX_HTTP_CORRAL_RECORD_SUBJECT);
+    ctx->token = ngx_http_corral_record_string(record,
+                                               NGX_HTTP_CORRAL_RECORD_TOKEN);
     ctx->session = ngx_http_corral_record_string(record,
                                                NGX_HTTP_CORRAL_RECORD_SESSION);
     ctx->rule = ngx_http_corral_record_string(record,

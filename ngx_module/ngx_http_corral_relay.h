@@ -157,6 +157,14 @@ ngx_uint_t ngx_http_corral_relay_renew(ngx_http_corral_filter_t *filter,
     time_t expires);
 
 /*
+ * Closes with 4401 those of the next max pairs that are revoked by now.  *at
+ * is NULL and *n 0 at the beginning.  NGX_AGAIN, or NGX_OK when all were looked
+ * at.
+ */
+ngx_int_t ngx_http_corral_relay_revoke(void **at, ngx_uint_t *n,
+    ngx_uint_t max);
+
+/*
  * The same as close, at a pace: those that are idle longest first, each when
  * no message is half passed, and all of them by the deadline.  done is called
  * once, as above.

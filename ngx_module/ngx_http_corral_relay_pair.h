@@ -301,6 +301,10 @@ ngx_uint_t ngx_http_corral_relay_time_progress(ngx_http_corral_side_t *s,
 
 void ngx_http_corral_relay_time_arm(ngx_http_corral_pair_t *p);
 
+/* ngx_http_corral_relay_token.c: the end of a token before its time */
+
+ngx_uint_t ngx_http_corral_relay_token_check(ngx_http_corral_pair_t *p);
+
 /* ngx_http_corral_relay_limit.c: how much and how long */
 
 ngx_int_t ngx_http_corral_relay_limit_create(ngx_http_corral_pair_t *p,

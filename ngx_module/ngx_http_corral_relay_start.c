@@ -87,6 +87,13 @@ ngx_http_corral_relay_start(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx,
     ngx_post_event(c->read, &ngx_posted_events);
     ngx_post_event(u->read, &ngx_posted_events);
 
+    /*
+     * It may have been revoked while the agent thought about the handshake; the
+     * events above settle it.
+     */
+
+    (void) ngx_http_corral_relay_token_check(p);
+
     return NGX_OK;
 }
 

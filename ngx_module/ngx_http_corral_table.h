@@ -13,6 +13,7 @@
 #include <ngx_core.h>
 
 #include <corral_affinity.h>
+#include <corral_revocation.h>
 #include <corral_health.h>
 
 
@@ -88,6 +89,9 @@ typedef struct {
     X(closes_forced,  "WebSockets closed by request")                         \
     X(closes_drained, "WebSockets closed by a drain")                         \
     X(closes_expired, "WebSockets closed as their token expired")             \
+    X(closes_revoked, "WebSockets closed as their token was revoked")         \
+    X(revoked,        "requests refused as their token was revoked")          \
+    X(unsure,         "requests refused as Redis did not tell what is")       \
     X(closes_dead,    "sides of WebSockets that did not answer a ping")       \
     X(delays,         "times a side was not read for its rate")
 
@@ -311,6 +315,27 @@ corral_affinity_t *ngx_http_corral_table_affinity(void);
 void ngx_http_corral_table_secret(ngx_str_t *secret);
 ngx_int_t ngx_http_corral_table_key(ngx_http_corral_slot_t ref,
     ngx_str_t *key);
+
+/* Which list of revocations; all zero: that of a store that has none. */
+
+typedef struct {
+    u_char       id[16];                    /* of the store, random */
+    uint64_t     n;
+} ngx_http_corral_revoked_t;
+
+/*
+ * What is revoked, for processes that begin when Redis is away.  put: the list
+ * of this version, unless a later one of the same store is there or there is no
+ * room; NGX_DECLINED then.  get: takes at most max entries, returns how many,
+ * 0 if there is none.  heard: Redis has told now; heard_at: when it last has,
+ * 0 if it never has.
+ */
+ngx_int_t ngx_http_corral_table_revocations_put(corral_revocation_t *list,
+    ngx_uint_t n, ngx_http_corral_revoked_t *version, ngx_uint_t lost);
+ngx_uint_t ngx_http_corral_table_revocations_get(corral_revocation_t *list,
+    ngx_uint_t max, ngx_http_corral_revoked_t *version);
+void ngx_http_corral_table_revocations_heard(ngx_msec_t at);
+ngx_msec_t ngx_http_corral_table_revocations_heard_at(void);
 
 /*
  * The cluster's view.  own: what this process holds of slot i, 0 if nothing.

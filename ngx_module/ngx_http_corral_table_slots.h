@@ -13,6 +13,7 @@
 #include <ngx_core.h>
 
 #include <corral_affinity.h>
+#include <corral_revocation.h>
 
 #include "ngx_http_corral_table.h"
 
@@ -118,6 +119,15 @@ typedef struct {
 
     corral_affinity_t            affinity;
     u_char                       secret[32];
+
+    /* what is revoked, under the lock but for the time */
+
+    ngx_uint_t                   nrevocations;    /* room */
+    ngx_uint_t                   revoked;         /* entries */
+    uint32_t                     revoked_crc32;
+    ngx_http_corral_revoked_t    revoked_version;
+    ngx_atomic_t                 revoked_heard;   /* msec, 0: never */
+    corral_revocation_t         *revocations;
 } ngx_http_corral_shctx_t;
 
 

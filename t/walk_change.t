@@ -86,7 +86,7 @@ ok(wait_for(sub { keys %{ $s->counted('echo') } == 3 }),
 
 # what is wrong is told, and changes nothing
 
-my ($before) = map { $_->{revision} } $s->workers();
+my $before = wanted();
 
 $r = $d->api('PATCH', '/services/echo', { replicas => -1 });
 is($d->{http}, 422, 'a bad value');
@@ -99,7 +99,7 @@ like($r->{detail}, qr/"replica"/, 'with its name');
 $r = $d->api('POST', '/services', { name => 'echo', command => ['/bin/true'] });
 is($d->{http}, 409, 'a name that is taken');
 
-is((map { $_->{revision} } $s->workers())[0], $before, 'nothing has changed');
+is_deeply(wanted(), $before, 'nothing has changed');
 
 # gone: new requests do not find it; its connections are ended with a reason
 
@@ -111,3 +111,14 @@ ok(wait_for(sub { !grep { -e "/proc/$_->{pid}" } @i }, 10), 'no process');
 is(scalar @{ $d->api('GET', '/services')->{items} }, 0, 'no service');
 
 $s->finish();
+
+###############################################################################
+
+# What the service is to be; how it is may change at any time.
+
+sub wanted {
+    my $doc = $d->api('GET', '/services/echo');
+    return { map { $_ => $doc->{$_} } qw/updated_at replicas generation/ };
+}
+
+###############################################################################

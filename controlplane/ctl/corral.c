@@ -134,6 +134,15 @@ static const corral_command_t  corral_commands[] = {
       CORRAL_FILTER " all code reason dry-run yes",
       "close one connection, or all that match the options" },
 
+    { "revoke", "KIND:NAME...", 1, CORRAL_ARGS, corral_revoke_revoke, "for",
+      "close connections of a token, a subject or a session, refuse new ones" },
+
+    { "unrevoke", "KIND:NAME...", 1, CORRAL_ARGS, corral_revoke_undo, "",
+      "undo revoke" },
+
+    { "revocations", "", 0, 0, corral_revoke_list, "",
+      "list what is revoked" },
+
     { "drain", "", 0, 0, corral_connections_drain,
       "service instance of-gateway rate deadline retry-after reason wait",
       "close the connections of a service, an instance or a gateway, at a "
@@ -261,6 +270,8 @@ static const corral_option_t  corral_options[] = {
 
     { "idle", 0, "TIME", corral_at(idle),
       "without a message for so long or longer, as 10m" },
+
+    { "for", 0, "TIME", corral_at(revoke_for), "how long, as 12h; 24h" },
 
     { "gateway", 0, "URL", corral_at(gateway),
       "where clients reach services; default: $CORRAL_GATEWAY, then what "

@@ -71,6 +71,7 @@ struct corral_run_s {
     const char        *retry_after;
     const char        *age;
     const char        *idle;
+    const char        *revoke_for;
     const char        *data;
     const char        *gateway;
     const char        *template;
@@ -144,6 +145,9 @@ corral_exit_e corral_routes_test(corral_run_t *run);
 corral_exit_e corral_connections_list(corral_run_t *run);
 corral_exit_e corral_connections_close(corral_run_t *run);
 corral_exit_e corral_connections_drain(corral_run_t *run);
+corral_exit_e corral_revoke_list(corral_run_t *run);
+corral_exit_e corral_revoke_revoke(corral_run_t *run);
+corral_exit_e corral_revoke_undo(corral_run_t *run);
 
 corral_exit_e corral_call_call(corral_run_t *run);
 corral_exit_e corral_doctor_doctor(corral_run_t *run);

@@ -77,6 +77,12 @@
       "what workers are to do now: id, op and its arguments")                 \
     X(ANSWERS,     "corral:%s:answers:%s",  list,   gateway,                  \
       "answers of workers to one command; second part: its id; expires")      \
+    X(REVOCATIONS, "corral:%s:revocations", zset,   corrald,                  \
+      "what is revoked, a kind, a colon and a name, by the unix time of its "  \
+      "end; expires with the last")                                           \
+    X(REVOKED,     "corral:%s:revoked",     string, corrald,                  \
+      "16 random hexadecimal digits, a dot and an integer, which is raised "  \
+      "by one with each change of the revocations")                           \
     X(RUN,         "corral:%s:run:%s",      stream, gateway,                  \
       "events of a resumable stream; second part: service_id:run; expires")   \
     X(IDEMPOTENCY, "corral:%s:idempotency:%s", string, corrald,               \
@@ -107,6 +113,9 @@
 #define CORRAL_RULES_MAX          100000
 #define CORRAL_REGEX_MAX          1024    /* bytes of one pattern */
 #define CORRAL_ID_MAX             64      /* bytes of an id or a name */
+#define CORRAL_REVOCATIONS_MAX    10000   /* entries that have not ended */
+#define CORRAL_REVOCATION_NAME    200     /* bytes of the name of one */
+#define CORRAL_REVOCATION_AGE     31622400    /* s until its end, at most */
 #define CORRAL_PRIORITY_MAX       100     /* the max of its row, for arrays */
 
 
@@ -769,6 +778,13 @@
     X(idle,          "a duration: without a data frame for so long, or "      \
                      "longer")
 
+/* What can be revoked: connections that have this. */
+
+#define CORRAL_REVOCATION_KINDS(X)                                            \
+    X(token,   "id of the client's token, see corral_token_id")               \
+    X(subject, "who it is")                                                   \
+    X(session, "session named by the client")
+
 #define CORRAL_ANSWER_FIELDS(X)                                               \
     X(worker,  "who answers")                                                 \
     X(matched, "connections that the filter matched, or that were renewed")   \
@@ -803,6 +819,8 @@
     X(rule_updated,     "fields of a rule changed")                           \
     X(rule_deleted,     "a rule was deleted")                                 \
     X(connections_closed, "connections were closed by request")               \
+    X(revoked,          "a token, a subject or a session was revoked")        \
+    X(unrevoked,        "it is revoked no longer, before its time")           \
     X(message_suspect,  "a message was in flight when two instances died")    \
     X(node_up,          "a node's lease began")                               \
     X(node_lost,        "a node's lease ended")                               \

@@ -57,9 +57,14 @@ static const corral_column_t  corral_instance_columns[] = {
 corral_exit_e
 corral_service_ps(corral_run_t *run)
 {
-    char            *path, *labels;
+    char            *path;
     corral_exit_e    code;
     corral_answer_t  answer;
+
+    if (run->nargs + run->all + !!run->labels > 1) {
+        corral_output_error("a name, --all and --labels exclude each other");
+        return CORRAL_USAGE;
+    }
 
     if (run->nargs) {
         path = corral_path("/api/v1/services/%s/instances?limit=1000",
@@ -76,7 +81,6 @@ corral_service_ps(corral_run_t *run)
         path = strdup("/api/v1/services?limit=1000");
     }
 
-    labels = path;
     code = corral_get(run, path, &answer);
 
     if (code == CORRAL_OK && (run->nargs || run->all)) {
@@ -87,7 +91,7 @@ corral_service_ps(corral_run_t *run)
         corral_show_list(run, answer.body, corral_service_columns, "name");
     }
 
-    free(labels);
+    free(path);
     corral_http_free(&answer);
 
     return code;
@@ -204,8 +208,8 @@ corral_service_act(corral_run_t *run, const char *action, const char *done)
 
     if (run->all || run->labels) {
 
-        if (run->nargs) {
-            corral_output_error("names and --all or --labels exclude each "
+        if (run->nargs || (run->all && run->labels)) {
+            corral_output_error("names, --all and --labels exclude each "
                                 "other");
             return CORRAL_USAGE;
         }
@@ -364,9 +368,8 @@ corral_sure(corral_run_t *run, const char *what, const char *whom)
     }
 
     if (!isatty(STDIN_FILENO)) {
-        corral_output_error("%s of several %s needs --yes when nobody can be "
-                            "asked", what,
-                            strstr(whom, "rules") ? "rules" : "services");
+        corral_output_error("\"%s %s\" needs --yes when nobody can be asked",
+                            what, whom);
         return 0;
     }
 

@@ -14,6 +14,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
 from failure import Failure                                      # noqa: E402
 from rig import ROOT, children, wait_for                         # noqa: E402
 
+TCP_REPAIR = 19                     # of linux/tcp.h
+
 CHECKER = os.path.join(ROOT, 't/fault/checker.py')
 AGENTS = os.path.join(ROOT, 'deploy/agents')
 

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 import urllib.error
 import urllib.request
 
@@ -163,6 +164,7 @@ gateway_url: "ws://127.0.0.1:{self.port}/agents/{{service}}"
                      'Content-Type': f'application/{kind}'})
         try:
             with urllib.request.urlopen(request, timeout=20) as answer:
+                self.answered = answer.status
                 text = answer.read()
                 return json.loads(text) if text else {}
         except urllib.error.HTTPError as error:
@@ -225,6 +227,15 @@ gateway_url: "ws://127.0.0.1:{self.port}/agents/{{service}}"
     def instances(self, service):
         return self.api('GET', f'/services/{service}/instances')['items']
 
+    def shim(self, instance_id):
+        """The pid of the parent of an agent."""
+        mark = f'/corral-shim\0{instance_id}\0'.encode()
+        for name in os.listdir('/proc'):
+            if name.isdigit() and mark in slurp(f'/proc/{name}/cmdline', 'rb') \
+                    and slurp(f'/proc/{name}/comm').startswith('corral-shim'):
+                return int(name)
+        raise Failure(f'{instance_id} has no shim')
+
     def well(self):
         """Is everything as it is wanted?  Then nothing more is to recover."""
         try:
@@ -238,6 +249,15 @@ gateway_url: "ws://127.0.0.1:{self.port}/agents/{{service}}"
                        if x['state'] == 'serving']
             return len(serving) == len(self.nginx.workers()) == WORKERS \
                 and self.corrald_ready()
+        except Failure:
+            return False
+
+    def applied(self):
+        """Does a change go all the way, to each worker?"""
+        try:
+            self.api('PATCH', '/services/churn?wait=applied',
+                     {'description': f'change {time.time()}'})
+            return self.answered == 200
         except Failure:
             return False
 

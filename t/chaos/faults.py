@@ -23,7 +23,8 @@ class Fault:
     recovery = 15           # seconds, at the most, until all is as before
     hold = 0                # seconds from strike() to heal()
     breaks = False          # may streams break off, to be resumed or said lost?
-    lease = False           # are they said lost only when a lease ends?
+    leave = False           # do all clients leave, as it waits for that?
+    lease = False           # are streams said lost only when a lease ends?
     requests = 0            # HTTP requests that may fail, for each client ...
     get = False             # ... GETs, too, which are else tried elsewhere
 
@@ -87,14 +88,14 @@ class ShimKilled(OfAgents):
 
     def strike(self):
         for x in self.victims:
-            send(x['shim_pid'], 'KILL')
+            send(self.corral.shim(x['instance_id']), 'KILL')
         return self.again
 
 
 class AgentFrozen(OfAgents):
     text = 'an agent is frozen'
     codes = ('1011',)
-    told = 8
+    told = 6
     hold = 6
     requests = 3
 
@@ -209,7 +210,7 @@ class Reload(Fault):
 
 class Upgrade(Fault):
     text = 'the binary of nginx is upgraded'
-    recovery = 30
+    recovery = 60           # streams, and readers of a killed worker's streams
 
     # the new binary counts in a zone of its own: the round ends with the old
     # one, so its clients leave

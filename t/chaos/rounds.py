@@ -28,7 +28,7 @@ class Chaos:
         self.leased = 0             # streams may still be said lost
         web = corral.url('web', scheme='http')
         self.checker('listen', n=STREAMS,
-                     url=f'{web}events?n=160&interval=50')
+                     url=f'{web}events?n=80&interval=50')
         self.checker('ask', n=ASKERS, url=web)
 
     def wait(self, true, seconds):
@@ -72,6 +72,7 @@ class Chaos:
         self.results.append(result)
 
         self.checker('tallies')
+        before = self.judge(affected, others, 0)['messages']
         self.checker('pump', every=EVERY, ids=self.clients)
         struck = time.time()
         recovered = fault.strike()
@@ -79,17 +80,20 @@ class Chaos:
         if fault.told:
             result['told'] = self.told(fault, affected, struck)
         fault.heal()
-        self.checker('rest')
-        result.update(self.judge(affected, others))
-        self.clients = others
-        if getattr(fault, 'leave', False):
-            self.leave()
         healed = time.time()
+        if fault.leave:                 # it lasts until the last of them ends
+            result.update(self.judge(affected, others, before))
+            self.leave()
+            others = []
         took = self.wait(lambda: (not recovered or recovered())
-                         and self.corral.well(), fault.recovery)
+                         and self.corral.well() and self.corral.applied(),
+                         fault.recovery)
         if took is None:
             raise Violation(f'not recovered within {fault.recovery} s')
         result['recovered'] = took + healed - struck - fault.hold
+        if not fault.leave:
+            result.update(self.judge(affected, others, before))
+        self.clients = others
         self.counts_equal('after it')
         self.web(fault, result)
         self.logs()
@@ -119,14 +123,20 @@ class Chaos:
         if said['open']:
             raise Violation(f'{said["open"]} of {len(affected)} affected '
                             f'clients were not told within {fault.told} s')
+        took = said['last'] - struck if affected else 0
+        if took > fault.told:
+            raise Violation(f'an affected client was told after {took:.1f} s, '
+                            f'not within {fault.told} s')
         other = set(said['codes']) - set(fault.codes)
         if other:
             raise Violation('affected clients were told '
                             f'{", ".join(sorted(other))}, not '
                             + ' or '.join(fault.codes))
-        return max(0, said['last'] - struck) if affected else 0
+        return max(0, took)
 
-    def judge(self, affected, others):
+    def judge(self, affected, others, before):
+        """What they sent and got; all that was due before has come."""
+        self.checker('rest')
         said = self.checker('judge', ids=others, timeout=20)
         if said['verdicts']:
             raise Violation('clients that are not affected: '
@@ -135,7 +145,7 @@ class Chaos:
         if gone['doubled']:
             raise Violation('an affected client got a message twice: '
                             + '; '.join(gone['verdicts'][:5]))
-        return {'messages': said['messages'], 'lost': gone['lost'],
+        return {'messages': said['messages'] - before, 'lost': gone['lost'],
                 'doubled': said['doubled'] + gone['doubled']}
 
     def web(self, fault, result):

@@ -15,8 +15,8 @@ say         ids, n: each sends n messages           sent
 pump        ids, every: each goes on sending, a message every so many seconds
 rest        the end of that
 unanswered  ids: messages sent, their echo not seen count
-serve       url, n: n new clients, each with one exchange and a close
-                                                    served, slowest, errors
+serve       url, n: n new clients, each with one exchange and a close, in so
+            many seconds ("timeout")                served, slowest, errors
 judge       ids, timeout: waits for what is due     messages, verdicts,
                                                     lost, doubled, harmed
 ended       ids, timeout: waits for ends            codes, last (epoch), open
@@ -141,9 +141,9 @@ class Checker:
         return list(self.all.values()) if ids is None \
             else [self.all[ident] for ident in ids]
 
-    async def open(self, url):
+    async def open(self, url, timeout=OPEN_TIMEOUT):
         return await websockets.connect(
-            url, open_timeout=OPEN_TIMEOUT, ping_interval=None,
+            url, open_timeout=timeout, ping_interval=None,
             max_size=None, max_queue=None, compression=None)
 
     async def connect(self, url, n):
@@ -178,7 +178,7 @@ class Checker:
     async def unanswered(self, ids=None):
         return {"count": sum(c.due() for c in self.chosen(ids))}
 
-    async def serve(self, url, n):
+    async def serve(self, url, n, timeout=OPEN_TIMEOUT):
         errors = collections.Counter()
         times = []
         gate = asyncio.Semaphore(AT_ONCE)
@@ -187,10 +187,10 @@ class Checker:
             async with gate:
                 start = time.monotonic()
                 try:
-                    ws = await self.open(url)
+                    ws = await self.open(url, timeout)
                     text = "hello %d" % number
                     await ws.send(text)
-                    back = await asyncio.wait_for(ws.recv(), OPEN_TIMEOUT)
+                    back = await asyncio.wait_for(ws.recv(), timeout)
                     await ws.close()
                     if back != text:
                         raise ValueError("got %.40r" % back)

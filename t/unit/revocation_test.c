@@ -39,6 +39,8 @@ main(void)
     size_t                n, m;
     corral_revocation_t   one[100], two[200], three[300];
 
+    memset(one, 0, sizeof(one));
+
     is_int(has(one, 0, 1, 10), 0, "nothing is revoked");
 
     for (i = 0; i < 100; i++) {

@@ -48,9 +48,13 @@ my $r = $d->api('PATCH', '/services/echo?wait=applied',
     { upstream_host => 'agent.example' });
 is($d->{http}, 200, 'patched and applied');
 
-my ($revision) = map { $_->{revision} } $s->workers();
-is(scalar(grep { $_->{revision} == $revision } $s->workers()), 2,
-    'both workers say the same revision');
+# what instances tell goes on raising it meanwhile
+
+ok(wait_for(sub {
+    my %revision = map { $_->{worker} => $_->{revision} } $s->workers();
+    my %n = map { $_ => 1 } values %revision;
+    keys %revision == 2 && keys %n == 1;
+}, 10), 'both workers say the same revision');
 
 my $old = 0;
 

@@ -8,7 +8,7 @@
  */
 
 
-#include "ngx_http_corral.h"
+#include "ngx_http_corral_metrics.h"
 #include "ngx_http_corral_relay.h"
 #include "ngx_http_corral_sync.h"
 
@@ -16,21 +16,6 @@
 
 
 #define NGX_HTTP_CORRAL_METRICS_BUF  16384
-
-
-typedef struct {
-    ngx_http_request_t         *r;
-    ngx_chain_t                *first;
-    ngx_chain_t               **last;
-    ngx_buf_t                  *buf;
-    off_t                       size;
-    ngx_uint_t                  failed;
-
-    ngx_uint_t                  metric;     /* row of the table at hand */
-    ngx_uint_t                  of_instance;
-    ngx_http_corral_service_t  *service;
-    ngx_uint_t                  items;      /* written in this list */
-} ngx_http_corral_metrics_out_t;
 
 
 typedef struct {
@@ -49,10 +34,6 @@ static ngx_int_t ngx_http_corral_metrics_send(
     ngx_http_corral_metrics_out_t *out, char *type, size_t len);
 static u_char *ngx_http_corral_metrics_room(
     ngx_http_corral_metrics_out_t *out, size_t size);
-static void ngx_http_corral_metrics_print(ngx_http_corral_metrics_out_t *out,
-    const char *fmt, ...);
-static void ngx_http_corral_metrics_string(ngx_http_corral_metrics_out_t *out,
-    ngx_str_t *s);
 static void ngx_http_corral_metrics_gateway(
     ngx_http_corral_metrics_out_t *out);
 static void ngx_http_corral_metrics_processes(
@@ -388,6 +369,8 @@ ngx_http_corral_metrics_handler(ngx_http_request_t *r)
         }
     }
 
+    ngx_http_corral_metrics_splits(&out);
+
     return ngx_http_corral_metrics_send(&out,
                                         "text/plain; version=0.0.4", 25);
 }
@@ -430,6 +413,8 @@ ngx_http_corral_status_handler(ngx_http_request_t *r)
 
     ngx_http_corral_registry_walk(ngx_http_corral_status_service, &out);
 
+    ngx_http_corral_metrics_print(&out, "],\"splits\":[");
+    ngx_http_corral_status_splits(&out);
     ngx_http_corral_metrics_print(&out, "],\"processes\":[");
     ngx_http_corral_metrics_processes(&out);
     ngx_http_corral_metrics_print(&out, "]}\n");
@@ -533,9 +518,7 @@ ngx_http_corral_metrics_room(ngx_http_corral_metrics_out_t *out, size_t size)
 }
 
 
-/* at most 2,048 bytes a call: fixed words, names of 64 bytes and numbers */
-
-static void
+void
 ngx_http_corral_metrics_print(ngx_http_corral_metrics_out_t *out,
     const char *fmt, ...)
 {
@@ -556,7 +539,7 @@ ngx_http_corral_metrics_print(ngx_http_corral_metrics_out_t *out,
 }
 
 
-static void
+void
 ngx_http_corral_metrics_string(ngx_http_corral_metrics_out_t *out,
     ngx_str_t *s)
 {

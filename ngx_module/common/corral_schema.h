@@ -221,13 +221,14 @@
       "\"default\"",                                                          \
       "how an instance is chosen; default: corral_balance of the upstream")   \
     X(hash_key, string, user, CORRAL_G, 0, 128, "", "\"client_ip\"",          \
-      "client_ip, session, header.NAME, query.NAME or cookie.NAME")           \
+      "client_ip, session, subject, header.NAME, query.NAME or cookie.NAME; " \
+      "of several with blanks between the first that the request has")        \
     X(hash_balance_factor, integer, user, CORRAL_G, 0, 1000, "", "0",         \
       "percent of the mean load that an instance takes of a hash, 100 to "    \
       "1000; 0: no bound")                                                    \
     X(affinity, string, user, CORRAL_G, 1, 128, "", "\"none\"",               \
       "what keeps a client on its instance: none, cookie, client_ip, "        \
-      "session, header.NAME, query.NAME or cookie.NAME")                      \
+      "session, subject, header.NAME, query.NAME or cookie.NAME")             \
     X(affinity_ttl, duration, user, CORRAL_G, 1000, 31536000000, "",          \
       "\"1h\"", "how long a session is remembered after its last request")    \
     X(spill_threshold, integer, user, CORRAL_G, 0, 100, "", "70",             \
@@ -471,8 +472,13 @@
       "manual tag_based", "\"round_robin\"",                                  \
       "how one of the services is chosen that have a ready instance")         \
     X(hash_key, string, user, CORRAL_G, 0, 128, "", "\"client_ip\"",          \
-      "of hash_based: client_ip, session, header.NAME, query.NAME or "        \
-      "cookie.NAME")                                                          \
+      "of hash_based: client_ip, session, subject, header.NAME, query.NAME "  \
+      "or cookie.NAME; of several with blanks between the first that the "    \
+      "request has")                                                          \
+    X(force_by, string, user, CORRAL_G, 0, 128, "", "\"\"",                   \
+      "header.NAME, query.NAME or cookie.NAME, or several with blanks "       \
+      "between: a request whose first value there names one of "              \
+      "target_services gets that one, if it is ready")                        \
     X(weights, weights, user, CORRAL_G, 0, 1000, "", "{}",                    \
       "name of a service to its share; 0: only if no other is ready")         \
     X(weight, integer, user, CORRAL_G|CORRAL_M, 0, 1000, "", "1",             \

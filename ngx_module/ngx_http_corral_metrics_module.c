@@ -270,6 +270,10 @@ static char  *ngx_http_corral_status_avails[] = {
     "available", "ejected", "half_open"
 };
 
+static char  *ngx_http_corral_status_reports[] = {
+    "ready", "drain", "out"
+};
+
 static char  *ngx_http_corral_status_circuits[] = {
     "closed", "open", "half_open"
 };
@@ -341,6 +345,9 @@ ngx_http_corral_metrics_handler(ngx_http_request_t *r)
         "# HELP corral_instance_ramp Part of its weight that a new instance "
         "has\n"
         "# TYPE corral_instance_ramp gauge\n"
+        "# HELP corral_instance_reported_weight Part of its weight that the "
+        "instance says it wants\n"
+        "# TYPE corral_instance_reported_weight gauge\n"
         "# HELP corral_instance_latency_seconds Time to the head of an "
         "answer, peak moving average\n"
         "# TYPE corral_instance_latency_seconds gauge\n");
@@ -701,6 +708,7 @@ ngx_http_corral_metrics_gauge(ngx_http_corral_registry_instance_t *instance,
     ngx_http_corral_metrics_out_t *out = data;
 
     double                       latency;
+    corral_report_t              report;
     ngx_str_t                   *s, *i;
     ngx_http_corral_slot_view_t  view;
 
@@ -733,6 +741,14 @@ ngx_http_corral_metrics_gauge(ngx_http_corral_registry_instance_t *instance,
             "corral_instance_latency_seconds"
             "{service=\"%V\",instance=\"%V\"} %.3f\n",
             s, i, latency / 1000);
+    }
+
+    if (ngx_http_corral_table_report(instance->ref, &report)) {
+        ngx_http_corral_metrics_print(out,
+            "corral_instance_reported_weight"
+            "{service=\"%V\",instance=\"%V\"} %.2f\n",
+            s, i, report.state == CORRAL_REPORT_READY
+                  ? (double) report.percent / 100 : 0.0);
     }
 }
 
@@ -843,6 +859,7 @@ ngx_http_corral_status_instance(
     ngx_http_corral_metrics_out_t *out = data;
 
     double                       latency;
+    corral_report_t              report;
     ngx_http_corral_slot_view_t  view;
 
     ngx_http_corral_metrics_print(out,
@@ -867,6 +884,13 @@ ngx_http_corral_status_instance(
 
         if (ngx_http_corral_table_latency(instance->ref, &latency)) {
             ngx_http_corral_metrics_print(out, ",\"latency_ms\":%.1f", latency);
+        }
+
+        if (ngx_http_corral_table_report(instance->ref, &report)) {
+            ngx_http_corral_metrics_print(out,
+                ",\"report\":{\"percent\":%uD,\"maxconn\":%uD,"
+                "\"state\":\"%s\"}", report.percent, report.maxconn,
+                ngx_http_corral_status_reports[report.state]);
         }
 
         ngx_http_corral_status_totals(out, &view.totals);

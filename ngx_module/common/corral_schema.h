@@ -58,6 +58,9 @@
       "the last fencing token given out")                                     \
     X(LOAD,        "corral:%s:load:%s",     hash,   corrald,                  \
       "heartbeat of one external instance; second part: its id; expires")     \
+    X(REPORTS,     "corral:%s:reports:%s",  string, corrald,                  \
+      "what instances of one node say of themselves; second part: its name; " \
+      "expires")                                                              \
     X(WORKER,      "corral:%s:worker:%s",   hash,   gateway,                  \
       "lease and facts of one nginx worker; second part: its id; expires")    \
     X(WORKERS,     "corral:%s:workers",     set,    gateway,                  \
@@ -99,6 +102,8 @@
 #define CORRAL_NODE_LOST          300000  /* ms without lease, then failed */
 #define CORRAL_WORKER_LEASE       10000   /* milliseconds */
 #define CORRAL_HEARTBEAT          1000    /* ms between renewals of a lease */
+#define CORRAL_REPORTS_LEASE      10000   /* milliseconds */
+#define CORRAL_REPORTS_MAX        524288  /* bytes that one node tells */
 #define CORRAL_ANSWERS_TTL        60      /* seconds */
 #define CORRAL_LEADER_LEASE       5000    /* milliseconds */
 #define CORRAL_DOCUMENT_MAX       65536   /* bytes of one document */
@@ -364,9 +369,13 @@
 
 #define CORRAL_PROBE_FIELDS(X)                                                \
     X(type, enumerate, user, CORRAL_R, 0, 0,                                  \
-      "websocket http tcp exec none", "", "how the instance is asked")        \
+      "websocket http tcp exec agent_check none", "",                         \
+      "how the instance is asked")                                            \
     X(path, string, user, 0, 0, 1024, "", "\"/\"",                            \
-      "of http and websocket probes")                                         \
+      "of http, websocket and, without port, agent_check probes")             \
+    X(port, integer, user, 0, 0, 65535, "", "0",                              \
+      "of agent_check: a port of the instance's host that answers with a "    \
+      "line; 0: the body of an HTTP answer is the line")                      \
     X(command, strings, user, 0, 0, 256, "", "[]",                            \
       "of exec probes; exit code 0 passes")                                   \
     X(interval, duration, user, 0, 100, 86400000, "", "\"10s\"",              \

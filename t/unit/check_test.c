@@ -177,7 +177,7 @@ types(void)
            "\"readiness_probe/pth\" is not a field of a probe; is \"path\" "
            "meant?", "an unknown member of a probe");
     is_str(input("{\"readiness_probe\":{}}", STRICT), "\"readiness_probe\" "
-           "needs a \"type\": websocket http tcp exec none",
+           "needs a \"type\": websocket http tcp exec agent_check none",
            "a probe without a type");
 }
 

@@ -257,6 +257,7 @@ typedef struct {
     corral_strs_t        target_tags;
     int64_t              target_strategy;    /* corral_strategy_e */
     corral_str_t         hash_key;
+    corral_str_t         force_by;      /* empty: nothing */
     corral_weights_t     weights;
     int64_t              weight;
     corral_str_t         fallback_service;   /* empty: none */

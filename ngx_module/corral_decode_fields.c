@@ -224,6 +224,7 @@ static const corral_decode_member_t  corral_decode_rule_members[] = {
     corral_decode_member(rule, target_tags),
     corral_decode_member(rule, target_strategy),
     corral_decode_member(rule, hash_key),
+    corral_decode_member(rule, force_by),
     corral_decode_member(rule, weights),
     corral_decode_member(rule, weight),
     corral_decode_member(rule, fallback_service)

@@ -145,9 +145,11 @@ ngx_table_elt_t *ngx_http_corral_get_header(ngx_http_request_t *r,
     ngx_str_t *name);
 
 /*
- * A hash of the value that a hash key names (hash_key in corral_schema.h); a
- * request without that value is hashed by the address of its client.
+ * The first value that a hash key names (hash_key in corral_schema.h) and the
+ * request has, or empty; and a hash of it, or of the client's address.
  */
+void ngx_http_corral_hash_value(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx, ngx_str_t *key, ngx_str_t *value);
 uint64_t ngx_http_corral_hash(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_str_t *key);
 

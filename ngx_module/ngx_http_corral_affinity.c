@@ -95,6 +95,9 @@ ngx_http_corral_affinity_value(ngx_http_request_t *r,
             (void) ngx_http_arg(r, (u_char *) "session_id", 10, value);
         }
 
+    } else if (ngx_http_corral_affinity_is(name, "subject")) {
+        *value = ctx->subject;
+
     } else if (p && ngx_strncmp(name->data, "header.", 7) == 0) {
         h = ngx_http_corral_get_header(r, &rest);
 

@@ -8,7 +8,7 @@
  */
 
 
-#include "ngx_http_corral.h"
+#include "ngx_http_corral_metrics.h"
 #include "ngx_http_corral_relay.h"
 #include "ngx_http_corral_revocation.h"
 #include "ngx_http_corral_sync.h"
@@ -17,21 +17,6 @@
 
 
 #define NGX_HTTP_CORRAL_METRICS_BUF  16384
-
-
-typedef struct {
-    ngx_http_request_t         *r;
-    ngx_chain_t                *first;
-    ngx_chain_t               **last;
-    ngx_buf_t                  *buf;
-    off_t                       size;
-    ngx_uint_t                  failed;
-
-    ngx_uint_t                  metric;     /* row of the table at hand */
-    ngx_uint_t                  of_instance;
-    ngx_http_corral_service_t  *service;
-    ngx_uint_t                  items;      /* written in this list */
-} ngx_http_corral_metrics_out_t;
 
 
 typedef struct {
@@ -50,10 +35,6 @@ static ngx_int_t ngx_http_corral_metrics_send(
     ngx_http_corral_metrics_out_t *out, char *type, size_t len);
 static u_char *ngx_http_corral_metrics_room(
     ngx_http_corral_metrics_out_t *out, size_t size);
-static void ngx_http_corral_metrics_print(ngx_http_corral_metrics_out_t *out,
-    const char *fmt, ...);
-static void ngx_http_corral_metrics_string(ngx_http_corral_metrics_out_t *out,
-    ngx_str_t *s);
 static void ngx_http_corral_metrics_gateway(
     ngx_http_corral_metrics_out_t *out);
 static void ngx_http_corral_metrics_processes(
@@ -318,6 +299,10 @@ static char  *ngx_http_corral_status_avails[] = {
     "available", "ejected", "half_open"
 };
 
+static char  *ngx_http_corral_status_reports[] = {
+    "ready", "drain", "out"
+};
+
 static char  *ngx_http_corral_status_circuits[] = {
     "closed", "open", "half_open"
 };
@@ -389,6 +374,9 @@ ngx_http_corral_metrics_handler(ngx_http_request_t *r)
         "# HELP corral_instance_ramp Part of its weight that a new instance "
         "has\n"
         "# TYPE corral_instance_ramp gauge\n"
+        "# HELP corral_instance_reported_weight Part of its weight that the "
+        "instance says it wants\n"
+        "# TYPE corral_instance_reported_weight gauge\n"
         "# HELP corral_instance_latency_seconds Time to the head of an "
         "answer, peak moving average\n"
         "# TYPE corral_instance_latency_seconds gauge\n");
@@ -416,6 +404,8 @@ ngx_http_corral_metrics_handler(ngx_http_request_t *r)
                                           &out);
         }
     }
+
+    ngx_http_corral_metrics_splits(&out);
 
     return ngx_http_corral_metrics_send(&out,
                                         "text/plain; version=0.0.4", 25);
@@ -459,6 +449,8 @@ ngx_http_corral_status_handler(ngx_http_request_t *r)
 
     ngx_http_corral_registry_walk(ngx_http_corral_status_service, &out);
 
+    ngx_http_corral_metrics_print(&out, "],\"splits\":[");
+    ngx_http_corral_status_splits(&out);
     ngx_http_corral_metrics_print(&out, "],\"processes\":[");
     ngx_http_corral_metrics_processes(&out);
     ngx_http_corral_metrics_print(&out, "]}\n");
@@ -562,9 +554,7 @@ ngx_http_corral_metrics_room(ngx_http_corral_metrics_out_t *out, size_t size)
 }
 
 
-/* at most 2,048 bytes a call: fixed words, names of 64 bytes and numbers */
-
-static void
+void
 ngx_http_corral_metrics_print(ngx_http_corral_metrics_out_t *out,
     const char *fmt, ...)
 {
@@ -585,7 +575,7 @@ ngx_http_corral_metrics_print(ngx_http_corral_metrics_out_t *out,
 }
 
 
-static void
+void
 ngx_http_corral_metrics_string(ngx_http_corral_metrics_out_t *out,
     ngx_str_t *s)
 {
@@ -762,6 +752,7 @@ ngx_http_corral_metrics_gauge(ngx_http_corral_registry_instance_t *instance,
     ngx_http_corral_metrics_out_t *out = data;
 
     double                       latency;
+    corral_report_t              report;
     ngx_str_t                   *s, *i;
     ngx_http_corral_slot_view_t  view;
 
@@ -794,6 +785,14 @@ ngx_http_corral_metrics_gauge(ngx_http_corral_registry_instance_t *instance,
             "corral_instance_latency_seconds"
             "{service=\"%V\",instance=\"%V\"} %.3f\n",
             s, i, latency / 1000);
+    }
+
+    if (ngx_http_corral_table_report(instance->ref, &report)) {
+        ngx_http_corral_metrics_print(out,
+            "corral_instance_reported_weight"
+            "{service=\"%V\",instance=\"%V\"} %.2f\n",
+            s, i, report.state == CORRAL_REPORT_READY
+                  ? (double) report.percent / 100 : 0.0);
     }
 }
 
@@ -904,6 +903,7 @@ ngx_http_corral_status_instance(
     ngx_http_corral_metrics_out_t *out = data;
 
     double                       latency;
+    corral_report_t              report;
     ngx_http_corral_slot_view_t  view;
 
     ngx_http_corral_metrics_print(out,
@@ -928,6 +928,13 @@ ngx_http_corral_status_instance(
 
         if (ngx_http_corral_table_latency(instance->ref, &latency)) {
             ngx_http_corral_metrics_print(out, ",\"latency_ms\":%.1f", latency);
+        }
+
+        if (ngx_http_corral_table_report(instance->ref, &report)) {
+            ngx_http_corral_metrics_print(out,
+                ",\"report\":{\"percent\":%uD,\"maxconn\":%uD,"
+                "\"state\":\"%s\"}", report.percent, report.maxconn,
+                ngx_http_corral_status_reports[report.state]);
         }
 
         ngx_http_corral_status_totals(out, &view.totals);

@@ -19,6 +19,7 @@
 #define NGX_HTTP_CORRAL_SEEN_TICKS  20      /* of half a second */
 
 
+static ngx_uint_t ngx_http_corral_registry_hash_word(ngx_str_t *word);
 static ngx_int_t ngx_http_corral_registry_judge(corral_service_t *doc,
     char *err, size_t size);
 static ngx_int_t ngx_http_corral_registry_put_service(ngx_str_t *json,
@@ -122,6 +123,8 @@ ngx_http_corral_registry_tick(void)
             ngx_http_corral_table_seen(s->object->terms.ref);
         }
     }
+
+    ngx_http_corral_registry_split_tick();
 }
 
 
@@ -216,7 +219,42 @@ ngx_http_corral_registry_walk_instances(ngx_http_corral_service_t *service,
 ngx_uint_t
 ngx_http_corral_registry_hash_key(ngx_str_t *key)
 {
+    u_char     *p, *last;
+    ngx_str_t   word;
+
+    last = key->data + key->len;
+    p = key->data;
+
+    do {
+        word.data = p;
+
+        while (p < last && *p != ' ') {
+            p++;
+        }
+
+        word.len = p - word.data;
+
+        if (!ngx_http_corral_registry_hash_word(&word)) {
+            return 0;
+        }
+
+    } while (p++ < last);
+
+    return 1;
+}
+
+
+static ngx_uint_t
+ngx_http_corral_registry_hash_word(ngx_str_t *word)
+{
     ngx_uint_t  n;
+
+    static ngx_str_t  words[] = {
+        ngx_string("client_ip"),
+        ngx_string("session"),
+        ngx_string("subject"),
+        ngx_null_string
+    };
 
     static ngx_str_t  prefixes[] = {
         ngx_string("header."),
@@ -225,16 +263,19 @@ ngx_http_corral_registry_hash_key(ngx_str_t *key)
         ngx_null_string
     };
 
-    if (ngx_strcmp(key->data, "client_ip") == 0
-        || ngx_strcmp(key->data, "session") == 0)
-    {
-        return 1;
+    for (n = 0; words[n].len; n++) {
+
+        if (word->len == words[n].len
+            && ngx_strncmp(word->data, words[n].data, words[n].len) == 0)
+        {
+            return 1;
+        }
     }
 
     for (n = 0; prefixes[n].len; n++) {
 
-        if (key->len > prefixes[n].len
-            && ngx_strncmp(key->data, prefixes[n].data, prefixes[n].len) == 0)
+        if (word->len > prefixes[n].len
+            && ngx_strncmp(word->data, prefixes[n].data, prefixes[n].len) == 0)
         {
             return 1;
         }
@@ -349,8 +390,9 @@ ngx_http_corral_registry_judge(corral_service_t *doc, char *err, size_t size)
     if (!ngx_http_corral_registry_hash_key(&key)) {
         ngx_snprintf((u_char *) err, size,
                      "service \"%s\": \"hash_key\" is \"%s\", it must be "
-                     "client_ip, session, header.NAME, query.NAME or "
-                     "cookie.NAME%Z", doc->name.data, key.data);
+                     "client_ip, session, subject, header.NAME, query.NAME or "
+                     "cookie.NAME, or several with blanks between%Z",
+                     doc->name.data, key.data);
         return NGX_DECLINED;
     }
 
@@ -359,11 +401,11 @@ ngx_http_corral_registry_judge(corral_service_t *doc, char *err, size_t size)
 
     if (ngx_strcmp(key.data, "none") != 0
         && ngx_strcmp(key.data, "cookie") != 0
-        && !ngx_http_corral_registry_hash_key(&key))
+        && !ngx_http_corral_registry_hash_word(&key))
     {
         ngx_snprintf((u_char *) err, size,
                      "service \"%s\": \"affinity\" is \"%s\", it must be "
-                     "none, cookie, client_ip, session, header.NAME, "
+                     "none, cookie, client_ip, session, subject, header.NAME, "
                      "query.NAME or cookie.NAME%Z", doc->name.data, key.data);
         return NGX_DECLINED;
     }

@@ -214,12 +214,14 @@ typedef struct ngx_http_corral_rule_s  ngx_http_corral_rule_t;
 /*
  * The first rule that the request matches, or NULL; get, accept and data of the
  * view are the caller's.  The pointer is valid until control goes back to the
- * event loop.  name and hash_key are those of the rule.
+ * event loop.  name, hash_key and force_by are those of the rule.
  */
 ngx_http_corral_rule_t *ngx_http_corral_registry_match(
     corral_match_view_t *view);
 ngx_str_t *ngx_http_corral_registry_rule_name(ngx_http_corral_rule_t *rule);
 ngx_str_t *ngx_http_corral_registry_rule_hash_key(
+    ngx_http_corral_rule_t *rule);
+ngx_str_t *ngx_http_corral_registry_rule_force_by(
     ngx_http_corral_rule_t *rule);
 
 /*
@@ -229,6 +231,13 @@ ngx_str_t *ngx_http_corral_registry_rule_hash_key(
  */
 ngx_http_corral_service_t *ngx_http_corral_registry_target(
     ngx_http_corral_rule_t *rule, uint64_t (*key)(void *data), void *data);
+
+/*
+ * The target of that name, if the rule names it and it has a ready instance;
+ * else NULL.
+ */
+ngx_http_corral_service_t *ngx_http_corral_registry_forced(
+    ngx_http_corral_rule_t *rule, ngx_str_t *name);
 
 /*
  * In turn one of the services with the tag that have a ready instance, else the
@@ -279,6 +288,35 @@ typedef struct {
     ngx_http_corral_slot_t     ref;
 } ngx_http_corral_registry_instance_t;
 
+
+/*
+ * How a rule divides its requests: one of the services that it names.  requests
+ * are those of all processes since the shares were set, total all of the rule.
+ */
+
+typedef struct {
+    ngx_str_t                  id;          /* of the rule */
+    ngx_str_t                  name;
+    ngx_uint_t                 strategy;    /* corral_strategy_e */
+    ngx_uint_t                 enabled;
+    ngx_uint_t                 n;           /* place of the target, from 0 */
+    ngx_str_t                  service;     /* its name, or what the rule says
+                                               if there is none */
+    uint32_t                   weight;
+    uint32_t                   ready;       /* instances */
+    ngx_uint_t                 fallback;
+    uint64_t                   requests;
+    uint64_t                   total;
+} ngx_http_corral_registry_split_t;
+
+/*
+ * Calls cb for each target of each rule that is counted, in the order of the
+ * rules and of their targets, a fallback last.
+ */
+typedef void (*ngx_http_corral_registry_split_pt)(
+    ngx_http_corral_registry_split_t *split, void *data);
+void ngx_http_corral_registry_walk_splits(ngx_http_corral_registry_split_pt cb,
+    void *data);
 
 /* Calls cb for each service of the current generation, in no order. */
 typedef void (*ngx_http_corral_registry_walk_pt)(

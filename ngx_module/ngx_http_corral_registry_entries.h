@@ -99,10 +99,12 @@ struct ngx_http_corral_rule_s {
     corral_match_rule_t         *match;
     ngx_str_t                    name;
     ngx_str_t                    hash_key;
+    ngx_str_t                    force_by;
     ngx_http_corral_rentry_t    *entry;
     ngx_pool_t                  *pool;
     uint64_t                     hash;      /* of the document's text */
 
+    ngx_array_t                 *splits;    /* ..._split_t; or NULL */
     uint32_t                     cursor;    /* place in the round */
     ngx_http_corral_set_t       *set;
     ngx_uint_t                   set_swaps; /* of the registry it is made of */
@@ -120,6 +122,7 @@ struct ngx_http_corral_rentry_s {
     unsigned                     is_changed:1;
     unsigned                     put:1;
     unsigned                     del:1;
+    unsigned                     is_counted:1;   /* in reg->counted */
 
     u_char                       id[CORRAL_ID_MAX];
 };
@@ -140,6 +143,8 @@ typedef struct {
     corral_match_index_t        *index;     /* of enabled rules, or NULL */
     ngx_pool_t                  *index_pool;
     corral_match_scratch_t      *scratch;
+
+    ngx_uint_t                   counted;   /* rules with splits */
 
     ngx_pool_t                  *targets;   /* sets, as of targets_swaps */
     ngx_uint_t                   targets_swaps;
@@ -210,6 +215,26 @@ void ngx_http_corral_registry_rules_swap(void);
 ngx_int_t ngx_http_corral_registry_rules_settle(uint64_t start,
     uint64_t budget);
 void ngx_http_corral_registry_rules_abort(void);
+
+/*
+ * ngx_http_corral_registry_targets.c: whether a rule means the service by this
+ * name, and the share that it gives to it.
+ */
+ngx_uint_t ngx_http_corral_registry_target_is(
+    ngx_http_corral_service_t *service, corral_str_t *name);
+uint32_t ngx_http_corral_registry_target_weight(corral_rule_t *rule,
+    ngx_http_corral_service_t *service);
+
+/*
+ * ngx_http_corral_registry_split.c.  init: finds out whether the rule is to be
+ * counted, NGX_ERROR without memory.  count: it has sent a request to the
+ * service.  forget: the entry is not counted any more.  tick: slots are seen.
+ */
+ngx_int_t ngx_http_corral_registry_split_init(ngx_http_corral_rule_t *rule);
+void ngx_http_corral_registry_split_count(ngx_http_corral_rule_t *rule,
+    ngx_http_corral_service_t *service);
+void ngx_http_corral_registry_split_forget(ngx_http_corral_rentry_t *e);
+void ngx_http_corral_registry_split_tick(void);
 
 /* ngx_palloc() in the form that the pure files call */
 void *ngx_http_corral_registry_palloc(void *data, size_t size);

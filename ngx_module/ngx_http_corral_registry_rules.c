@@ -106,8 +106,8 @@ ngx_http_corral_registry_rules_put(ngx_str_t *json, ngx_uint_t line)
     key.data = (u_char *) rule->doc.hash_key.data;
 
     ngx_snprintf((u_char *) err, sizeof(err), "\"hash_key\" is \"%V\", it must "
-                 "be client_ip, session, header.NAME, query.NAME or "
-                 "cookie.NAME%Z", &key);
+                 "be client_ip, session, subject, header.NAME, query.NAME or "
+                 "cookie.NAME, or several with blanks between%Z", &key);
 
     if (ngx_http_corral_registry_hash_key(&key)) {
         rule->match = corral_match_compile(&rule->doc,
@@ -130,6 +130,13 @@ ngx_http_corral_registry_rules_put(ngx_str_t *json, ngx_uint_t line)
     rule->name.len = rule->doc.name.len;
     rule->name.data = (u_char *) rule->doc.name.data;
     rule->hash_key = key;
+    rule->force_by.len = rule->doc.force_by.len;
+    rule->force_by.data = (u_char *) rule->doc.force_by.data;
+
+    if (ngx_http_corral_registry_split_init(rule) != NGX_OK) {
+        ngx_http_corral_registry_rules_mark(e);
+        goto failed;
+    }
 
     rule->node.key = (ngx_rbtree_key_t) (rule->doc.priority + INT32_MAX);
     ngx_rbtree_insert(&ngx_http_corral_reg.order, &rule->node);
@@ -419,6 +426,10 @@ ngx_http_corral_registry_rules_settle(uint64_t start, uint64_t budget)
         e->next = NULL;
         e->del = 0;
 
+        if (e->rule && e->rule->splits == NULL) {
+            ngx_http_corral_registry_split_forget(e);
+        }
+
         ngx_http_corral_registry_rules_forget(e);
 
         if (n % NGX_HTTP_CORRAL_REGISTRY_RULES_STEP == 0
@@ -483,6 +494,7 @@ static void
 ngx_http_corral_registry_rules_forget(ngx_http_corral_rentry_t *e)
 {
     if (e->rule == NULL) {
+        ngx_http_corral_registry_split_forget(e);
         ngx_rbtree_delete(&ngx_http_corral_reg.rules, &e->by_id.node);
         ngx_queue_remove(&e->queue);
         ngx_free(e);
@@ -501,6 +513,13 @@ ngx_str_t *
 ngx_http_corral_registry_rule_hash_key(ngx_http_corral_rule_t *rule)
 {
     return &rule->hash_key;
+}
+
+
+ngx_str_t *
+ngx_http_corral_registry_rule_force_by(ngx_http_corral_rule_t *rule)
+{
+    return &rule->force_by;
 }
 
 

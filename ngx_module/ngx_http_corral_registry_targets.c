@@ -27,6 +27,8 @@ static ngx_int_t ngx_http_corral_registry_targets_tag(
     ngx_http_corral_sentry_t *s, corral_str_t *name);
 static ngx_http_corral_tag_t *ngx_http_corral_registry_targets_find(
     ngx_str_t *name);
+static ngx_http_corral_service_t *ngx_http_corral_registry_targets_choose(
+    ngx_http_corral_rule_t *rule, uint64_t (*key)(void *data), void *data);
 static ngx_int_t ngx_http_corral_registry_targets_collect(
     ngx_http_corral_rule_t *rule, ngx_array_t *list);
 static ngx_int_t ngx_http_corral_registry_targets_named(
@@ -39,8 +41,6 @@ static ngx_http_corral_set_t *ngx_http_corral_registry_targets_set(
     ngx_http_corral_service_t **services, ngx_uint_t n, corral_rule_t *rule);
 static unsigned ngx_http_corral_registry_targets_methods(
     corral_rule_t *rule);
-static uint32_t ngx_http_corral_registry_targets_weight(corral_rule_t *rule,
-    ngx_http_corral_service_t *service);
 static uint32_t ngx_http_corral_registry_targets_load(void *data, uint32_t i);
 static uint64_t ngx_http_corral_registry_targets_random(void);
 
@@ -220,6 +220,22 @@ ngx_http_corral_service_t *
 ngx_http_corral_registry_target(ngx_http_corral_rule_t *rule,
     uint64_t (*key)(void *data), void *data)
 {
+    ngx_http_corral_service_t  *service;
+
+    service = ngx_http_corral_registry_targets_choose(rule, key, data);
+
+    if (service && rule->splits) {
+        ngx_http_corral_registry_split_count(rule, service);
+    }
+
+    return service;
+}
+
+
+static ngx_http_corral_service_t *
+ngx_http_corral_registry_targets_choose(ngx_http_corral_rule_t *rule,
+    uint64_t (*key)(void *data), void *data)
+{
     uint32_t                    i;
     ngx_str_t                   fallback;
     ngx_array_t                 list;
@@ -288,6 +304,30 @@ ngx_http_corral_registry_target(ngx_http_corral_rule_t *rule,
     }
 
     return set->services[i == CORRAL_BALANCE_NONE ? 0 : i];
+}
+
+
+ngx_http_corral_service_t *
+ngx_http_corral_registry_forced(ngx_http_corral_rule_t *rule, ngx_str_t *name)
+{
+    uint32_t                    i;
+    ngx_http_corral_service_t  *service;
+
+    service = ngx_http_corral_registry_find(name);
+
+    if (service == NULL || service->n == 0) {
+        return NULL;
+    }
+
+    for (i = 0; i < rule->doc.target_services.n; i++) {
+        if (ngx_http_corral_registry_target_is(service,
+                                          &rule->doc.target_services.items[i]))
+        {
+            return service;
+        }
+    }
+
+    return NULL;
 }
 
 
@@ -463,12 +503,12 @@ ngx_http_corral_registry_targets_set(ngx_http_corral_service_t **services,
 
     for (i = 0; i < n; i++) {
         sum += services[i]->n
-               ? ngx_http_corral_registry_targets_weight(rule, services[i])
+               ? ngx_http_corral_registry_target_weight(rule, services[i])
                : 0;
     }
 
     for (i = 0, pass = 0; i < n; i++) {
-        weight = sum ? ngx_http_corral_registry_targets_weight(rule,
+        weight = sum ? ngx_http_corral_registry_target_weight(rule,
                                                                services[i])
                      : 1;
 
@@ -520,30 +560,38 @@ ngx_http_corral_registry_targets_methods(corral_rule_t *rule)
 }
 
 
-static uint32_t
-ngx_http_corral_registry_targets_weight(corral_rule_t *rule,
+uint32_t
+ngx_http_corral_registry_target_weight(corral_rule_t *rule,
     ngx_http_corral_service_t *service)
 {
-    uint32_t       i;
-    corral_str_t  *name;
+    uint32_t  i;
 
     if (rule == NULL) {
         return 1;
     }
 
     for (i = 0; i < rule->weights.n; i++) {
-        name = &rule->weights.items[i].name;
-
-        if ((name->len == service->name.len
-             && ngx_memcmp(name->data, service->name.data, name->len) == 0)
-            || (name->len == service->id.len
-                && ngx_memcmp(name->data, service->id.data, name->len) == 0))
+        if (ngx_http_corral_registry_target_is(service,
+                                               &rule->weights.items[i].name))
         {
             return (uint32_t) rule->weights.items[i].weight;
         }
     }
 
     return (uint32_t) rule->weight;
+}
+
+
+/* does a rule mean the service by this name? */
+
+ngx_uint_t
+ngx_http_corral_registry_target_is(ngx_http_corral_service_t *service,
+    corral_str_t *name)
+{
+    return (name->len == service->name.len
+            && ngx_memcmp(name->data, service->name.data, name->len) == 0)
+           || (name->len == service->id.len
+               && ngx_memcmp(name->data, service->id.data, name->len) == 0);
 }
 
 

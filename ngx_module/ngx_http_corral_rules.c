@@ -103,7 +103,20 @@ ngx_http_corral_rules_accept(void *data, void *owner)
 {
     ngx_http_corral_rules_t *rules = data;
 
+    ngx_str_t  name;
+
     rules->rule = owner;
+
+    ngx_http_corral_hash_value(rules->r, rules->ctx,
+                         ngx_http_corral_registry_rule_force_by(rules->rule),
+                         &name);
+
+    rules->service = ngx_http_corral_registry_forced(rules->rule, &name);
+
+    if (rules->service) {
+        return 1;
+    }
+
     rules->service = ngx_http_corral_registry_target(rules->rule,
                                                     ngx_http_corral_rules_hash,
                                                     rules);

@@ -15,6 +15,7 @@
 #include <corral_affinity.h>
 #include <corral_revocation.h>
 #include <corral_health.h>
+#include <corral_report.h>
 
 
 #define NGX_HTTP_CORRAL_NO_SLOT  0xffffffff
@@ -351,6 +352,17 @@ void ngx_http_corral_table_remote_set(uint32_t *counts, ngx_uint_t n);
 void ngx_http_corral_table_remote_tick(time_t lease);
 ngx_uint_t ngx_http_corral_table_remote_any(void);
 uint32_t ngx_http_corral_table_find(ngx_str_t *key);
+
+/*
+ * What instances say of themselves, by the index of their slots, packed: set
+ * replaces all; tick drops them when they were not set for lease seconds; any:
+ * there are some.  report: that of a slot; returns 0 if it says nothing.
+ */
+void ngx_http_corral_table_report_set(uint64_t *reports, ngx_uint_t n);
+void ngx_http_corral_table_report_tick(time_t lease);
+ngx_uint_t ngx_http_corral_table_report_any(void);
+ngx_uint_t ngx_http_corral_table_report(ngx_http_corral_slot_t ref,
+    corral_report_t *report);
 
 /* The nonce of the zone, 16 hexadecimal digits: changes when it is made anew */
 void ngx_http_corral_table_nonce(ngx_str_t *nonce);

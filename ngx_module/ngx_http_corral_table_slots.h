@@ -60,6 +60,7 @@ typedef struct {
     ngx_atomic_t                 taken;     /* see corral_health_rate() */
     uint32_t                     cursor;    /* of a service's round robin */
     volatile uint32_t            remote;    /* held by other zones */
+    ngx_atomic_t                 report;    /* see corral_report_pack() */
 
     ngx_http_corral_totals_t     totals;
     ngx_http_corral_count_t      counts[NGX_HTTP_CORRAL_PROCESSES];
@@ -116,6 +117,8 @@ typedef struct {
     ngx_atomic_t                 remote_at;     /* msec, last look */
     ngx_atomic_t                 remote_read;   /* time of what is known */
     ngx_atomic_t                 remote_any;
+    ngx_atomic_t                 report_read;   /* time of what is known */
+    ngx_atomic_t                 report_any;
 
     corral_affinity_t            affinity;
     u_char                       secret[32];

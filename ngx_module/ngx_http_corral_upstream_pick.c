@@ -40,6 +40,14 @@ static ngx_http_corral_instance_t *ngx_http_corral_upstream_pick_instance(
     ngx_http_corral_pick_view_t *view, uint32_t i);
 static uint64_t ngx_http_corral_upstream_pick_random(void);
 static int ngx_http_corral_upstream_pick_ok(void *data, uint32_t i);
+static uint32_t ngx_http_corral_upstream_pick_part(
+    ngx_http_corral_pick_view_t *view, ngx_http_corral_instance_t *instance,
+    ngx_uint_t *ramped);
+static uint32_t ngx_http_corral_upstream_pick_limit(
+    ngx_http_corral_pick_view_t *view, ngx_http_corral_instance_t *instance);
+static ngx_int_t ngx_http_corral_upstream_pick_hold(
+    ngx_http_corral_pick_view_t *view, ngx_http_corral_instance_t *instance,
+    ngx_http_corral_limits_t *limits);
 static ngx_uint_t ngx_http_corral_upstream_pick_ramped(
     ngx_http_corral_pick_view_t *view, ngx_http_corral_instance_t *instance);
 static uint32_t ngx_http_corral_upstream_pick_load(void *data, uint32_t i);
@@ -135,12 +143,20 @@ ngx_http_corral_upstream_pick_reserve(ngx_http_request_t *r,
     ngx_str_t *hash_key)
 {
     ngx_uint_t                   tries, method;
+    corral_report_t              report;
     ngx_http_corral_ctx_t       *ctx;
     ngx_http_corral_instance_t  *instance;
 
     ctx = view->ctx;
 
     instance = ngx_http_corral_affinity_owner(r, ctx, view->service);
+
+    if (instance
+        && ngx_http_corral_table_report(instance->ref, &report)
+        && report.state == CORRAL_REPORT_OUT)
+    {
+        instance = NULL;
+    }
 
     /* all gateways guess the same for a session that none knows */
 
@@ -156,8 +172,7 @@ ngx_http_corral_upstream_pick_reserve(ngx_http_request_t *r,
         }
 
         if (instance
-            && ngx_http_corral_table_reserve(instance->ref, ctx->terms.ref,
-                                             limits, &ctx->hold)
+            && ngx_http_corral_upstream_pick_hold(view, instance, limits)
                == NGX_OK)
         {
             return instance;
@@ -173,8 +188,7 @@ ngx_http_corral_upstream_pick_reserve(ngx_http_request_t *r,
             return NULL;
         }
 
-        if (ngx_http_corral_table_reserve(instance->ref, ctx->terms.ref,
-                                          limits, &ctx->hold)
+        if (ngx_http_corral_upstream_pick_hold(view, instance, limits)
             == NGX_OK)
         {
             return instance;
@@ -182,6 +196,20 @@ ngx_http_corral_upstream_pick_reserve(ngx_http_request_t *r,
     }
 
     return NULL;
+}
+
+
+static ngx_int_t
+ngx_http_corral_upstream_pick_hold(ngx_http_corral_pick_view_t *view,
+    ngx_http_corral_instance_t *instance, ngx_http_corral_limits_t *limits)
+{
+    ngx_http_corral_limits_t  own;
+
+    own.instance = ngx_http_corral_upstream_pick_limit(view, instance);
+    own.service = limits->service;
+
+    return ngx_http_corral_table_reserve(instance->ref, view->ctx->terms.ref,
+                                         &own, &view->ctx->hold);
 }
 
 
@@ -290,7 +318,9 @@ ngx_http_corral_upstream_pick_choose(ngx_http_request_t *r,
 
             view->tier = &service->tiers[n ? n - 1 : drawn];
 
-            view->ramp = service->slow_start && !view->last_resort;
+            view->ramp = (service->slow_start
+                          || ngx_http_corral_table_report_any())
+                         && !view->last_resort;
 
             i = ngx_http_corral_upstream_pick_tier(view, method);
 
@@ -403,12 +433,22 @@ ngx_http_corral_upstream_pick_ok(void *data, uint32_t i)
 {
     ngx_http_corral_pick_view_t *view = data;
 
+    uint32_t                     limit;
     ngx_uint_t                   n;
+    corral_report_t              report;
     ngx_http_corral_ctx_t       *ctx;
     ngx_http_corral_instance_t  *instance;
 
     ctx = view->ctx;
     instance = ngx_http_corral_upstream_pick_instance(view, i);
+
+    /* what it says of itself holds also when nothing else is left */
+
+    if (ngx_http_corral_table_report(instance->ref, &report)
+        && (report.state != CORRAL_REPORT_READY || report.percent == 0))
+    {
+        return 0;
+    }
 
     for (n = 0; n < ctx->ntried; n++) {
         if (ctx->tried[n] == instance->key) {
@@ -427,26 +467,71 @@ ngx_http_corral_upstream_pick_ok(void *data, uint32_t i)
         return 0;
     }
 
-    return view->service->limits.instance == 0
-           || ngx_http_corral_table_load(instance->ref)
-              < view->service->limits.instance;
+    limit = ngx_http_corral_upstream_pick_limit(view, instance);
+
+    return limit == 0 || ngx_http_corral_table_load(instance->ref) < limit;
+}
+
+
+/* the smaller one of what the service allows and what the instance says */
+
+static uint32_t
+ngx_http_corral_upstream_pick_limit(ngx_http_corral_pick_view_t *view,
+    ngx_http_corral_instance_t *instance)
+{
+    uint32_t         limit;
+    corral_report_t  report;
+
+    limit = view->service->limits.instance;
+
+    if (ngx_http_corral_table_report(instance->ref, &report)
+        && report.maxconn && (limit == 0 || report.maxconn < limit))
+    {
+        return report.maxconn;
+    }
+
+    return limit;
+}
+
+
+/* how much of its weight it has now, of CORRAL_HEALTH_WHOLE; ramped: is new */
+
+static uint32_t
+ngx_http_corral_upstream_pick_part(ngx_http_corral_pick_view_t *view,
+    ngx_http_corral_instance_t *instance, ngx_uint_t *ramped)
+{
+    uint32_t         part;
+    corral_report_t  report;
+
+    part = view->service->slow_start
+           ? ngx_http_corral_table_ramp(instance->ref,
+                                        view->service->slow_start)
+           : CORRAL_HEALTH_WHOLE;
+
+    *ramped = part != CORRAL_HEALTH_WHOLE;
+
+    if (ngx_http_corral_table_report(instance->ref, &report)) {
+        part = (uint32_t) ((uint64_t) part * report.percent / 100);
+    }
+
+    return ngx_max(part, 1);
 }
 
 
 /*
- * A new instance takes its share of the draws: of a hash the same keys each
- * time, and more of them as it gets older.  Methods that compare weigh it in
- * their comparison instead.
+ * A new instance, or one that says it is loaded, takes its share of the draws:
+ * of a hash the same keys each time, and more of them as the share grows.
+ * Methods that compare weigh it in their comparison instead.
  */
 
 static ngx_uint_t
 ngx_http_corral_upstream_pick_ramped(ngx_http_corral_pick_view_t *view,
     ngx_http_corral_instance_t *instance)
 {
-    uint32_t  part, rate;
+    uint32_t    part, rate;
+    ngx_uint_t  ramped;
 
-    part = ngx_http_corral_table_ramp(instance->ref,
-                                      view->service->slow_start);
+    part = ngx_http_corral_upstream_pick_part(view, instance, &ramped);
 
     if (part == CORRAL_HEALTH_WHOLE) {
         return 1;
@@ -454,7 +539,7 @@ ngx_http_corral_upstream_pick_ramped(ngx_http_corral_pick_view_t *view,
 
     rate = view->service->slow_start_rate;
 
-    if (rate && ngx_http_corral_table_recent(instance->ref) >= rate) {
+    if (ramped && rate && ngx_http_corral_table_recent(instance->ref) >= rate) {
         return 0;
     }
 
@@ -478,6 +563,7 @@ ngx_http_corral_upstream_pick_load(void *data, uint32_t i)
 
     uint32_t                     part;
     uint64_t                     load;
+    ngx_uint_t                   ramped;
     ngx_http_corral_instance_t  *instance;
 
     instance = ngx_http_corral_upstream_pick_instance(view, i);
@@ -489,8 +575,7 @@ ngx_http_corral_upstream_pick_load(void *data, uint32_t i)
 
     /* as (load + 1) / (weight * part) */
 
-    part = ngx_http_corral_table_ramp(instance->ref,
-                                      view->service->slow_start);
+    part = ngx_http_corral_upstream_pick_part(view, instance, &ramped);
 
     return ngx_min((load + 1) * CORRAL_HEALTH_WHOLE / part - 1, 0xfffffffe);
 }

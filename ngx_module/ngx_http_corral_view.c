@@ -18,6 +18,7 @@
 #include "ngx_http_corral.h"
 #include "ngx_http_corral_key.h"
 #include "ngx_http_corral_publish.h"
+#include "ngx_http_corral_report.h"
 #include "ngx_http_corral_view.h"
 
 #include <corral_counts.h>
@@ -57,6 +58,7 @@ ngx_http_corral_view_beat(void)
     ngx_str_t  argv[2];
 
     ngx_http_corral_table_remote_tick(CORRAL_WORKER_LEASE / 1000);
+    ngx_http_corral_table_report_tick(CORRAL_REPORTS_LEASE / 1000);
 
     if (!ngx_http_corral_publish_ready()) {
         return;
@@ -70,6 +72,8 @@ ngx_http_corral_view_beat(void)
 
         ngx_http_corral_publish_ask(ngx_http_corral_view_workers, NULL, 2,
                                     argv);
+
+        ngx_http_corral_report_ask();
     }
 }
 

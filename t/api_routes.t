@@ -99,11 +99,14 @@ for my $case (
     [ priority => 'high', '/priority' ],
     [ target_strategy => 'best', '/target_strategy' ],
     [ hash_key => 'x', '/hash_key' ],
+    [ hash_key => 'subject x', '/hash_key' ],
+    [ force_by => 'client_ip', '/force_by' ],
+    [ force_by => 'header.a ', '/force_by' ],
     [ nmae => 'x', '/nmae' ],
     [ name => "a\nb", '' ],
 ) {
     $r = $d->call('POST', '/api/v1/routes', { name => 'bad',
-        $case->[0] => $case->[1] });
+        target_services => [ 'a' ], $case->[0] => $case->[1] });
     is(problem() . ' ' . pointers(), "422 VALIDATION_FAILED $case->[2]",
         "refused: $case->[0]");
 }

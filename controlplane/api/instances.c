@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <corral_report.h>
 #include <corral_schema.h>
 
 #include "../base/clock.h"
@@ -56,6 +57,7 @@ static void corrald_instances_page(corrald_rest_t *r, const char *service_id);
 static void corrald_instances_collect(const corrald_entry_t *entry,
     void *data);
 static json_t *corrald_instances_row(void *row, void *data);
+static void corrald_instances_words(corrald_check_t *check, const char *text);
 static void corrald_instances_append(const corrald_entry_t *entry,
     void *data);
 static corrald_instances_change_t *corrald_instances_make(corrald_rest_t *r,
@@ -379,6 +381,10 @@ corrald_instances_heartbeat(corrald_rest_t *r)
             }
         }
 
+        if (strcmp(name, "agent") == 0) {
+            corrald_instances_words(&check, json_string_value(value));
+        }
+
         if (strlen(name) > 64 || json_object_size(r->json) > 32
             || !(json_is_number(value) || json_is_boolean(value)
                  || (json_is_string(value)
@@ -429,6 +435,27 @@ corrald_instances_heartbeat(corrald_rest_t *r)
 }
 
 
+/* what an instance says of itself; text may be NULL */
+
+static void
+corrald_instances_words(corrald_check_t *check, const char *text)
+{
+    corral_report_t  report;
+
+    if (text == NULL) {
+        (void) corrald_check_error(check, "/agent", "must be a string");
+
+    } else if (corral_report_parse(text, strlen(text), &report) != 0) {
+        (void) corrald_check_error(check, "/agent", "has the word \"%.*s\", "
+                                   "it can have: N%% weight:N maxconn:N ready "
+                                   "up drain maint down fail stopped #reason",
+                                   (int) (report.word_len > 64
+                                          ? 64 : report.word_len),
+                                   report.word);
+    }
+}
+
+
 void
 corrald_instances_history(corrald_rest_t *r)
 {
@@ -447,15 +474,24 @@ corrald_instances_history(corrald_rest_t *r)
 json_t *
 corrald_instances_show(const corrald_entry_t *entry)
 {
+    json_t                 *load;
     const corrald_entry_t  *service;
 
     service = corrald_store_get(CORRALD_SERVICE,
                                 corrald_doc_str(entry->doc, "service_id"));
 
+    load = corrald_store_load(entry->id);
+
+    /* of those that we run: if their probe is told by them at all */
+
+    if (corrald_doc_bool(entry->doc, "managed")
+        && json_object_size(load) == 0)
+    {
+        load = NULL;
+    }
+
     return corrald_view_instance(entry->doc, service ? service->doc : NULL,
-                                 entry->revision,
-                                 corrald_doc_bool(entry->doc, "managed")
-                                     ? NULL : corrald_store_load(entry->id));
+                                 entry->revision, load);
 }
 
 

@@ -48,6 +48,7 @@ static const corral_column_t  corral_instance_columns[] = {
     { "RESTARTS", "restart_count", CORRAL_PLAIN },
     { "SINCE", "state_at", CORRAL_AGE },
     { "NODE", "node", CORRAL_PLAIN },
+    { "LOAD", "load.agent", CORRAL_PLAIN },
     { "REASON", "reason", CORRAL_PLAIN },
     { "ADDRESS", "address", CORRAL_PLAIN },
     { NULL, NULL, CORRAL_PLAIN }

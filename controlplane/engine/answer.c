@@ -15,6 +15,7 @@
 
 
 static int corrald_answer_head(corrald_answer_t *a);
+static int corrald_answer_line(corrald_answer_t *a, const char *p, int last);
 static int corrald_answer_frames(corrald_answer_t *a);
 static int corrald_answer_frame(corrald_answer_t *a, unsigned opcode,
     const unsigned char *payload, size_t len);
@@ -77,7 +78,12 @@ corrald_answer_feed(corrald_answer_t *a, const char *data, size_t len)
         data += n;
         len -= n;
 
-        rc = a->upgraded ? 0 : corrald_answer_head(a);
+        if (a->type == CORRALD_ANSWER_LINE) {
+            rc = corrald_answer_line(a, a->head, 0);
+
+        } else {
+            rc = a->upgraded ? 0 : corrald_answer_head(a);
+        }
 
         if (rc == 0 && a->upgraded) {
             rc = corrald_answer_frames(a);
@@ -95,6 +101,16 @@ corrald_answer_feed(corrald_answer_t *a, const char *data, size_t len)
 int
 corrald_answer_end(corrald_answer_t *a)
 {
+    a->head[a->len] = '\0';
+
+    if (a->type == CORRALD_ANSWER_LINE && a->seen > 0) {
+        return corrald_answer_line(a, a->head, 1);
+    }
+
+    if (a->type == CORRALD_ANSWER_BODY && strstr(a->head, "\r\n\r\n")) {
+        return corrald_answer_line(a, strstr(a->head, "\r\n\r\n") + 4, 1);
+    }
+
     if (a->upgraded) {
         return corrald_answer_fail(a, "it closed the connection instead of "
                                    "answering the ping");
@@ -148,6 +164,19 @@ corrald_answer_head(corrald_answer_t *a)
         return (status >= 200 && status < 400) ? 1 : -1;
     }
 
+    if (a->type == CORRALD_ANSWER_BODY) {
+
+        if (status != 200) {
+            (void) snprintf(a->message, sizeof(a->message),
+                            "status %u instead of 200", status);
+            return -1;
+        }
+
+        end = strstr(a->head, "\r\n\r\n");
+
+        return end ? corrald_answer_line(a, end + 4, 0) : 0;
+    }
+
     if (status != 101) {
         (void) snprintf(a->message, sizeof(a->message),
                         "status %u instead of 101 to the handshake", status);
@@ -174,6 +203,37 @@ corrald_answer_head(corrald_answer_t *a)
     memmove(a->head, end + 4, a->len);
 
     return 0;
+}
+
+
+/*
+ * The first line of what begins at p is the message, as soon as it is whole, or
+ * when the connection has ended.  Plain text: it becomes a member of documents.
+ */
+
+static int
+corrald_answer_line(corrald_answer_t *a, const char *p, int last)
+{
+    size_t  i, n;
+
+    a->head[a->len] = '\0';
+    n = strcspn(p, "\r\n");
+
+    if (n >= sizeof(a->message)) {
+        return corrald_answer_fail(a, "its line is longer than 255 bytes");
+    }
+
+    if (p[n] == '\0' && !last) {
+        return 0;
+    }
+
+    for (i = 0; i < n; i++) {
+        a->message[i] = (p[i] < 0x20 || p[i] > 0x7e) ? '?' : p[i];
+    }
+
+    a->message[n] = '\0';
+
+    return 1;
 }
 
 

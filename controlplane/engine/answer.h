@@ -22,7 +22,9 @@
 
 typedef enum {
     CORRALD_ANSWER_HTTP = 0,         /* status 200 to 399 */
-    CORRALD_ANSWER_WEBSOCKET         /* 101, then a pong to our ping */
+    CORRALD_ANSWER_WEBSOCKET,        /* 101, then a pong to our ping */
+    CORRALD_ANSWER_BODY,             /* status 200; message: its first line */
+    CORRALD_ANSWER_LINE              /* no HTTP: message is the first line */
 } corrald_answer_e;
 
 

@@ -188,6 +188,11 @@ void corrald_adopt_close(void);
 void corrald_external_tick(void);
 
 
+/* report.c */
+
+void corrald_report_tick(void);
+
+
 /* ---- janitor.c: what has outlived its use ---- */
 
 void corrald_janitor_tick(void);

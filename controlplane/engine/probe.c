@@ -27,6 +27,7 @@
 #include "../base/loop.h"
 #include "../base/map.h"
 #include "../model/doc.h"
+#include "../store/store.h"
 #include "decide_health.h"
 #include "describe.h"
 #include "probe.h"
@@ -99,6 +100,7 @@ static void corrald_probe_job(void *data);
 static void corrald_probe_job_done(void *data);
 static void corrald_probe_answer(const corrald_prober_result_t *result,
     void *data);
+static void corrald_probe_told(corrald_probe_check_t *c, const char *words);
 static void corrald_probe_result(corrald_probe_check_t *c,
     const corrald_prober_result_t *result);
 static void corrald_probe_judge(corrald_probe_check_t *c, int changed,
@@ -368,10 +370,12 @@ corrald_probe_ask(void *data)
     memset(&ask, 0, sizeof(ask));
     ask.type = strcmp(c->type, "http") == 0 ? CORRALD_PROBER_HTTP
              : strcmp(c->type, "websocket") == 0 ? CORRALD_PROBER_WEBSOCKET
+             : strcmp(c->type, "agent_check") == 0 ? CORRALD_PROBER_AGENT
              : CORRALD_PROBER_TCP;
     ask.timeout = c->timeout;
     ask.address = c->probe->address;
     ask.path = c->path;
+    ask.port = c->def ? (uint16_t) corrald_doc_int(c->def, "port") : 0;
 
     c->prober = corrald_prober_start(&ask, corrald_probe_answer, c);
 
@@ -492,7 +496,28 @@ corrald_probe_answer(const corrald_prober_result_t *result, void *data)
     c = data;
     c->prober = NULL;
 
+    if (result->words[0] != '\0') {
+        corrald_probe_told(c, result->words);
+    }
+
     corrald_probe_result(c, result);
+}
+
+
+/* What it says of itself holds until it could have been asked three times. */
+
+static void
+corrald_probe_told(corrald_probe_check_t *c, const char *words)
+{
+    json_t  *load;
+
+    load = json_pack("{s:s}", "agent", words);
+
+    if (load != NULL) {
+        corrald_store_heartbeat(c->probe->id, load,
+                                3 * c->interval + c->timeout, NULL, NULL);
+        json_decref(load);
+    }
 }
 
 

@@ -18,6 +18,8 @@
 #include <openssl/sha.h>
 #include <uv.h>
 
+#include <corral_report.h>
+
 #include "../base/clock.h"
 #include "../base/crypt.h"
 #include "../base/loop.h"
@@ -64,6 +66,7 @@ struct corrald_prober_s {
     unsigned                  done:1;        /* handler was called, or never */
     unsigned                  closing:1;
     unsigned                  pinged:1;
+    unsigned                  raw:1;         /* it speaks first */
     int                       open;          /* handles to be closed */
     int                       code;          /* of the command */
     int                       signal;
@@ -91,12 +94,15 @@ struct corrald_prober_s {
 
 static int corrald_prober_connect(corrald_prober_t *p,
     const corrald_prober_ask_t *ask);
+static void corrald_prober_elsewhere(corrald_address_t *address,
+    uint16_t port);
 static int corrald_prober_request(corrald_prober_t *p,
     const corrald_prober_ask_t *ask, const corrald_address_t *address);
 static void corrald_prober_connected(uv_connect_t *req, int status);
 static void corrald_prober_written(uv_write_t *req, int status);
 static void corrald_prober_read(uv_stream_t *stream, ssize_t n,
     const uv_buf_t *buf);
+static void corrald_prober_words(corrald_prober_t *p);
 static int corrald_prober_ping(corrald_prober_t *p);
 static void corrald_prober_frame(char *frame, unsigned opcode,
     const char *payload, size_t len);
@@ -193,8 +199,16 @@ corrald_prober_connect(corrald_prober_t *p, const corrald_prober_ask_t *ask)
         return -1;
     }
 
-    if (p->type != CORRALD_PROBER_TCP
-        && corrald_prober_request(p, ask, &address) != 0)
+    if (ask->port) {
+        corrald_prober_elsewhere(&address, ask->port);
+        p->raw = (p->type == CORRALD_PROBER_AGENT);
+    }
+
+    if (p->raw) {
+        corrald_answer_init(&p->answer, CORRALD_ANSWER_LINE, NULL, NULL);
+
+    } else if (p->type != CORRALD_PROBER_TCP
+               && corrald_prober_request(p, ask, &address) != 0)
     {
         (void) snprintf(p->result.message, sizeof(p->result.message),
                         "no memory");
@@ -238,6 +252,26 @@ failed:
 }
 
 
+/* Another port of the same host; what has a path is on this one. */
+
+static void
+corrald_prober_elsewhere(corrald_address_t *address, uint16_t port)
+{
+    if (address->sa.sa_family == AF_INET6) {
+        address->in6.sin6_port = htons(port);
+
+    } else if (address->sa.sa_family == AF_INET) {
+        address->in.sin_port = htons(port);
+
+    } else {
+        memset(address, 0, sizeof(*address));
+        address->in.sin_family = AF_INET;
+        address->in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        address->in.sin_port = htons(port);
+    }
+}
+
+
 static int
 corrald_prober_request(corrald_prober_t *p, const corrald_prober_ask_t *ask,
     const corrald_address_t *address)
@@ -272,8 +306,10 @@ corrald_prober_request(corrald_prober_t *p, const corrald_prober_ask_t *ask,
                         random[16], random[17], random[18], random[19]);
     }
 
-    corrald_answer_init(&p->answer, ws ? CORRALD_ANSWER_WEBSOCKET
-                                       : CORRALD_ANSWER_HTTP,
+    corrald_answer_init(&p->answer,
+                        ws ? CORRALD_ANSWER_WEBSOCKET
+                        : p->type == CORRALD_PROBER_AGENT ? CORRALD_ANSWER_BODY
+                        : CORRALD_ANSWER_HTTP,
                         p->accept, p->payload);
 
     size = strlen(ask->path) + sizeof(host) + 256;
@@ -284,12 +320,16 @@ corrald_prober_request(corrald_prober_t *p, const corrald_prober_ask_t *ask,
     }
 
     (void) snprintf(p->request, size,
-                    "GET %s HTTP/1.1\r\n"
+                    "GET %s HTTP/1.%d\r\n"
                     "Host: %s\r\n"
                     "User-Agent: corrald\r\n"
                     "%s%s%s"
                     "\r\n",
-                    ask->path, host,
+                    ask->path,
+
+                    /* 1.0: the body ends with the connection, in no chunks */
+
+                    p->type == CORRALD_PROBER_AGENT ? 0 : 1, host,
                     ws ? "Connection: Upgrade\r\nUpgrade: websocket\r\n"
                          "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
                        : "Connection: close\r\nAccept: */*",
@@ -325,11 +365,15 @@ corrald_prober_connected(uv_connect_t *req, int status)
         return;
     }
 
-    buf = uv_buf_init(p->request, (unsigned) strlen(p->request));
+    rc = 0;
 
-    p->write.data = p;
-    rc = uv_write(&p->write, &p->conn.stream, &buf, 1,
-                  corrald_prober_written);
+    if (p->request != NULL) {
+        buf = uv_buf_init(p->request, (unsigned) strlen(p->request));
+
+        p->write.data = p;
+        rc = uv_write(&p->write, &p->conn.stream, &buf, 1,
+                      corrald_prober_written);
+    }
 
     if (rc == 0) {
         rc = uv_read_start(&p->conn.stream, corrald_prober_alloc,
@@ -388,9 +432,41 @@ corrald_prober_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         rc = corrald_prober_ping(p);
     }
 
+    if (rc == 1 && p->type == CORRALD_PROBER_AGENT) {
+        corrald_prober_words(p);
+        return;
+    }
+
     if (rc != 0) {
         corrald_prober_finish(p, rc == 1, p->answer.message);
     }
+}
+
+
+/* The answer's message is what the instance says of itself. */
+
+static void
+corrald_prober_words(corrald_prober_t *p)
+{
+    char              text[256];
+    corral_report_t   report;
+
+    if (corral_report_parse(p->answer.message, strlen(p->answer.message),
+                            &report)
+        != 0)
+    {
+        (void) snprintf(text, sizeof(text), "it says \"%.*s\", which is no "
+                        "word of agent_check",
+                        (int) (report.word_len > 64 ? 64 : report.word_len),
+                        report.word);
+        corrald_prober_finish(p, 0, text);
+        return;
+    }
+
+    (void) snprintf(p->result.words, sizeof(p->result.words), "%s",
+                    p->answer.message);
+
+    corrald_prober_finish(p, !report.failed, p->answer.message);
 }
 
 

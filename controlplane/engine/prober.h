@@ -15,6 +15,7 @@ typedef enum {
     CORRALD_PROBER_TCP = 0,          /* connect, also to a unix socket */
     CORRALD_PROBER_HTTP,
     CORRALD_PROBER_WEBSOCKET,
+    CORRALD_PROBER_AGENT,            /* its words; by HTTP if there is a path */
     CORRALD_PROBER_EXEC
 } corrald_prober_type_e;
 
@@ -23,7 +24,8 @@ typedef struct {
     corrald_prober_type_e  type;
     int64_t                timeout;      /* ms */
     const char            *address;      /* of the instance; not for exec */
-    const char            *path;         /* of http and websocket */
+    const char            *path;         /* of http, websocket, agent */
+    uint16_t               port;         /* of agent; 0: that of the address */
 
     /*
      * Of exec: the program corral-shim and its description (base/wire.h, mode
@@ -41,6 +43,7 @@ typedef struct {
     int64_t                at;           /* ms since 1970, of its start */
     int64_t                duration;     /* ms */
     char                   message[256];
+    char                   words[256];   /* of agent, one line; "": none */
 } corrald_prober_result_t;
 
 

@@ -390,6 +390,7 @@ corrald_supervise_tick(void *data)
     if (now >= corrald_supervise_external_at) {
         corrald_supervise_external_at = now + CORRAL_HEARTBEAT;
         corrald_external_tick();
+        corrald_report_tick();
     }
 }
 

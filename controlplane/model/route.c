@@ -402,7 +402,7 @@ corrald_route_check(corrald_check_t *c, const json_t *doc)
 
     corrald_route_free(route);
 
-    return corrald_rules_hash_key(c, doc);
+    return corrald_rules_hash_key(c, doc) | corrald_rules_force_by(c, doc);
 }
 
 

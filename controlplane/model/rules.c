@@ -224,7 +224,8 @@ corrald_rules_routing(corrald_check_t *c, const json_t *doc)
     {
         rc = corrald_check_error(c, "/affinity", "is \"%.64s\", it can be: "
                                  "none, cookie, client_ip, session, "
-                                 "header.NAME, query.NAME, cookie.NAME", s);
+                                 "subject, header.NAME, query.NAME, "
+                                 "cookie.NAME", s);
     }
 
     factor = corrald_doc_int(doc, "hash_balance_factor");
@@ -244,17 +245,65 @@ corrald_rules_routing(corrald_check_t *c, const json_t *doc)
 int
 corrald_rules_hash_key(corrald_check_t *c, const json_t *doc)
 {
-    const char  *s;
+    char         word[129];
+    size_t       len;
+    const char  *s, *p;
 
     s = corrald_doc_str(doc, "hash_key");
 
-    if (!corrald_rules_key(s)) {
-        return corrald_check_error(c, "/hash_key", "is \"%.64s\", it can be: "
-                                   "client_ip, session, header.NAME, "
-                                   "query.NAME, cookie.NAME", s);
+    for (p = s; /* void */ ; p += len + 1) {
+        len = strcspn(p, " ");
+        (void) snprintf(word, sizeof(word), "%.*s", (int) len, p);
+
+        if (!corrald_rules_key(word)) {
+            return corrald_check_error(c, "/hash_key", "is \"%.64s\", it can "
+                                       "be: client_ip, session, subject, "
+                                       "header.NAME, query.NAME, cookie.NAME, "
+                                       "or several with blanks between", s);
+        }
+
+        if (p[len] == '\0') {
+            return 0;
+        }
+    }
+}
+
+
+/* Of a rule.  Returns 0, or -1 with an error. */
+
+int
+corrald_rules_force_by(corrald_check_t *c, const json_t *doc)
+{
+    char         word[129];
+    size_t       len;
+    const char  *s, *p;
+
+    s = corrald_doc_str(doc, "force_by");
+
+    if (*s == '\0') {
+        return 0;
     }
 
-    return 0;
+    if (json_array_size(json_object_get(doc, "target_services")) == 0) {
+        return corrald_check_error(c, "/force_by", "needs \"target_services\""
+                                   ", among which it chooses");
+    }
+
+    for (p = s; /* void */ ; p += len + 1) {
+        len = strcspn(p, " ");
+        (void) snprintf(word, sizeof(word), "%.*s", (int) len, p);
+
+        if (!corrald_rules_key(word) || strchr(word, '.') == NULL) {
+            return corrald_check_error(c, "/force_by", "is \"%.64s\", it can "
+                                       "be: header.NAME, query.NAME, "
+                                       "cookie.NAME, or several with blanks "
+                                       "between", s);
+        }
+
+        if (p[len] == '\0') {
+            return 0;
+        }
+    }
 }
 
 
@@ -483,6 +532,7 @@ corrald_rules_key(const char *s)
     dot = strchr(s, '.');
 
     return strcmp(s, "client_ip") == 0 || strcmp(s, "session") == 0
+           || strcmp(s, "subject") == 0
            || (dot && corrald_rules_token(dot + 1)
                && (strncmp(s, "header.", 7) == 0
                    || strncmp(s, "query.", 6) == 0

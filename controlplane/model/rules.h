@@ -19,6 +19,8 @@ int corrald_rules_instance(corrald_check_t *c, const json_t *doc)
     __attribute__((warn_unused_result));
 int corrald_rules_hash_key(corrald_check_t *c, const json_t *doc)
     __attribute__((warn_unused_result));
+int corrald_rules_force_by(corrald_check_t *c, const json_t *doc)
+    __attribute__((warn_unused_result));
 int corrald_rules_derive(json_t *in) __attribute__((warn_unused_result));
 
 

@@ -144,8 +144,8 @@ corrald_view_instance(const json_t *doc, const json_t *service,
                         : json_null());
     json_object_set_new(view, "ready", json_boolean(
                             service && !corrald_view_not_ready(doc, service)));
-    json_object_set_new(view, "load", load && !corrald_doc_bool(doc, "managed")
-                        ? json_deep_copy(load) : json_null());
+    json_object_set_new(view, "load", load ? json_deep_copy(load)
+                                           : json_null());
     json_object_set_new(view, "revision", json_integer(revision));
 
     return view;

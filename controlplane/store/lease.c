@@ -677,7 +677,17 @@ corrald_lease_worker_read(const redisReply *reply, const char *err,
 static void
 corrald_lease_load_ask(const corrald_entry_t *entry, void *data)
 {
-    if (!corrald_doc_bool(entry->doc, "managed")) {
+    const json_t           *probe;
+    const corrald_entry_t  *service;
+
+    service = corrald_store_get(CORRALD_SERVICE,
+                                corrald_doc_str(entry->doc, "service_id"));
+    probe = service ? json_object_get(service->doc, "readiness_probe") : NULL;
+
+    if (!corrald_doc_bool(entry->doc, "managed")
+        || (json_is_object(probe)
+            && strcmp(corrald_doc_str(probe, "type"), "agent_check") == 0))
+    {
         corrald_lease_ask(data, CORRALD_KEY_LOAD, entry->id,
                           corrald_lease_load_read);
     }

@@ -257,9 +257,29 @@ corrald_people_heartbeat(const char *instance_id, const json_t *load,
     corrald_redis_args_free(&a);
     json_decref(texts);
 
+    /* what it said of itself the last time does not hold any more */
+
+    if (json_object_get(load, "agent") == NULL) {
+        corrald_redis_command(corrald_local.main, 0, NULL, NULL,
+                              "HDEL %s agent", key);
+    }
+
     corrald_redis_command(corrald_local.main, 0, corrald_people_done,
                           corrald_people_ask(handler, data), "PEXPIRE %s %s",
                           key, ms);
+}
+
+
+void
+corrald_store_reports(const char *text)
+{
+    char  key[CORRALD_KEY_SIZE];
+
+    corrald_redis_command(corrald_local.main, 0, NULL, NULL,
+                          "SET %s %s PX %d",
+                          corrald_local_key(key, CORRALD_KEY_REPORTS,
+                                            corrald_conf()->node),
+                          text, CORRAL_REPORTS_LEASE);
 }
 
 

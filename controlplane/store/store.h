@@ -228,9 +228,9 @@ void corrald_store_node_instances(size_t n);
 /*
  * load is an object of strings and numbers.  corrald_store_load() is what was
  * read within the last second of the heartbeat that lives, or NULL when the
- * ttl has passed; only external instances (managed: false) are looked at.
- * Borrowed.  Before the first look after a start it answers as if alive:
- * an empty object.
+ * ttl has passed; only external instances (managed: false) and those with a
+ * readiness probe of type agent_check are looked at.  Borrowed.  Before the
+ * first look after a start it answers as if alive: an empty object.
  */
 
 typedef void (*corrald_store_json_pt)(json_t *value, const char *err,
@@ -239,6 +239,13 @@ typedef void (*corrald_store_json_pt)(json_t *value, const char *err,
 void corrald_store_heartbeat(const char *instance_id, const json_t *load,
     int64_t ttl, corrald_store_json_pt handler, void *data);
 json_t *corrald_store_load(const char *instance_id);
+
+/*
+ * What the instances of this node say of themselves, for the gateways: lines of
+ * "i:instance_id:incarnation words".  Holds for CORRAL_REPORTS_LEASE.
+ */
+
+void corrald_store_reports(const char *text);
 
 
 /*

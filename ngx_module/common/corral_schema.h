@@ -58,6 +58,9 @@
       "the last fencing token given out")                                     \
     X(LOAD,        "corral:%s:load:%s",     hash,   corrald,                  \
       "heartbeat of one external instance; second part: its id; expires")     \
+    X(REPORTS,     "corral:%s:reports:%s",  string, corrald,                  \
+      "what instances of one node say of themselves; second part: its name; " \
+      "expires")                                                              \
     X(WORKER,      "corral:%s:worker:%s",   hash,   gateway,                  \
       "lease and facts of one nginx worker; second part: its id; expires")    \
     X(WORKERS,     "corral:%s:workers",     set,    gateway,                  \
@@ -105,6 +108,8 @@
 #define CORRAL_NODE_LOST          300000  /* ms without lease, then failed */
 #define CORRAL_WORKER_LEASE       10000   /* milliseconds */
 #define CORRAL_HEARTBEAT          1000    /* ms between renewals of a lease */
+#define CORRAL_REPORTS_LEASE      10000   /* milliseconds */
+#define CORRAL_REPORTS_MAX        524288  /* bytes that one node tells */
 #define CORRAL_ANSWERS_TTL        60      /* seconds */
 #define CORRAL_LEADER_LEASE       5000    /* milliseconds */
 #define CORRAL_DOCUMENT_MAX       65536   /* bytes of one document */
@@ -230,13 +235,14 @@
       "\"default\"",                                                          \
       "how an instance is chosen; default: corral_balance of the upstream")   \
     X(hash_key, string, user, CORRAL_G, 0, 128, "", "\"client_ip\"",          \
-      "client_ip, session, header.NAME, query.NAME or cookie.NAME")           \
+      "client_ip, session, subject, header.NAME, query.NAME or cookie.NAME; " \
+      "of several with blanks between the first that the request has")        \
     X(hash_balance_factor, integer, user, CORRAL_G, 0, 1000, "", "0",         \
       "percent of the mean load that an instance takes of a hash, 100 to "    \
       "1000; 0: no bound")                                                    \
     X(affinity, string, user, CORRAL_G, 1, 128, "", "\"none\"",               \
       "what keeps a client on its instance: none, cookie, client_ip, "        \
-      "session, header.NAME, query.NAME or cookie.NAME")                      \
+      "session, subject, header.NAME, query.NAME or cookie.NAME")             \
     X(affinity_ttl, duration, user, CORRAL_G, 1000, 31536000000, "",          \
       "\"1h\"", "how long a session is remembered after its last request")    \
     X(spill_threshold, integer, user, CORRAL_G, 0, 100, "", "70",             \
@@ -417,9 +423,13 @@
 
 #define CORRAL_PROBE_FIELDS(X)                                                \
     X(type, enumerate, user, CORRAL_R, 0, 0,                                  \
-      "websocket http tcp exec none", "", "how the instance is asked")        \
+      "websocket http tcp exec agent_check none", "",                         \
+      "how the instance is asked")                                            \
     X(path, string, user, 0, 0, 1024, "", "\"/\"",                            \
-      "of http and websocket probes")                                         \
+      "of http, websocket and, without port, agent_check probes")             \
+    X(port, integer, user, 0, 0, 65535, "", "0",                              \
+      "of agent_check: a port of the instance's host that answers with a "    \
+      "line; 0: the body of an HTTP answer is the line")                      \
     X(command, strings, user, 0, 0, 256, "", "[]",                            \
       "of exec probes; exit code 0 passes")                                   \
     X(interval, duration, user, 0, 100, 86400000, "", "\"10s\"",              \
@@ -525,8 +535,13 @@
       "manual tag_based", "\"round_robin\"",                                  \
       "how one of the services is chosen that have a ready instance")         \
     X(hash_key, string, user, CORRAL_G, 0, 128, "", "\"client_ip\"",          \
-      "of hash_based: client_ip, session, header.NAME, query.NAME or "        \
-      "cookie.NAME")                                                          \
+      "of hash_based: client_ip, session, subject, header.NAME, query.NAME "  \
+      "or cookie.NAME; of several with blanks between the first that the "    \
+      "request has")                                                          \
+    X(force_by, string, user, CORRAL_G, 0, 128, "", "\"\"",                   \
+      "header.NAME, query.NAME or cookie.NAME, or several with blanks "       \
+      "between: a request whose first value there names one of "              \
+      "target_services gets that one, if it is ready")                        \
     X(weights, weights, user, CORRAL_G, 0, 1000, "", "{}",                    \
       "name of a service to its share; 0: only if no other is ready")         \
     X(weight, integer, user, CORRAL_G|CORRAL_M, 0, 1000, "", "1",             \

@@ -178,7 +178,7 @@ types(void)
            "\"readiness_probe/pth\" is not a field of a probe; is \"path\" "
            "meant?", "an unknown member of a probe");
     is_str(input("{\"readiness_probe\":{}}", STRICT), "\"readiness_probe\" "
-           "needs a \"type\": websocket http tcp exec none",
+           "needs a \"type\": websocket http tcp exec agent_check none",
            "a probe without a type");
 }
 
@@ -316,8 +316,19 @@ rules(void)
     is_str(document("{\"name\":\"a\",\"hash_key\":\"header.X-User\"}"), "",
            "a header to hash");
     is_str(document("{\"name\":\"a\",\"hash_key\":\"header.\"}"), "\"hash_key\""
-           " is \"header.\", it can be: client_ip, session, header.NAME, "
-           "query.NAME, cookie.NAME", "a header without a name");
+           " is \"header.\", it can be: client_ip, session, subject, "
+           "header.NAME, query.NAME, cookie.NAME, or several with blanks "
+           "between", "a header without a name");
+    is_str(document("{\"name\":\"a\",\"hash_key\":\"subject session "
+                    "cookie.uid\"}"), "", "several keys");
+    is_str(document("{\"name\":\"a\",\"hash_key\":\"subject x\"}"),
+           "\"hash_key\" is \"subject x\", it can be: client_ip, session, "
+           "subject, header.NAME, query.NAME, cookie.NAME, or several with "
+           "blanks between", "one of several is none");
+    is_str(document("{\"name\":\"a\",\"affinity\":\"session subject\"}"),
+           "\"affinity\" is \"session subject\", it can be: none, cookie, "
+           "client_ip, session, subject, header.NAME, query.NAME, "
+           "cookie.NAME", "affinity has one");
     is_str(document("{\"name\":\"a\",\"hash_balance_factor\":99}"),
            "\"hash_balance_factor\" is 99, it must be 0, for no bound, or from "
            "100 to 1000", "less than all together");

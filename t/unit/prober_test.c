@@ -2,7 +2,8 @@
 /* links: controlplane/engine/address.c controlplane/base/loop.c */
 /* links: controlplane/base/log.c controlplane/base/buf.c */
 /* links: controlplane/base/clock.c controlplane/base/crypt.c */
-/* links: controlplane/base/wire.c -luv -lmicrohttpd -lcrypto */
+/* links: controlplane/base/wire.c ngx_module/corral_report.c */
+/* links: -luv -lmicrohttpd -lcrypto */
 
 /*
  * Probes against servers that answer, answer wrongly, are silent, close or
@@ -189,6 +190,14 @@ prober_serve(prober_conn_t *c)
     say = strcmp(path, "/200") == 0 ? "HTTP/1.1 200 OK\r\n\r\n"
         : strcmp(path, "/302") == 0 ? "HTTP/1.0 302 Found\r\n\r\n"
         : strcmp(path, "/500") == 0 ? "HTTP/1.1 500 Oops\r\n\r\n"
+        : strcmp(path, "/agent") == 0
+          ? "HTTP/1.1 200 OK\r\nServer: x\r\n\r\n75% maxconn:3\r\nmore"
+        : strcmp(path, "/agent/end") == 0
+          ? "HTTP/1.0 200 OK\r\n\r\ndrain"
+        : strcmp(path, "/agent/down") == 0
+          ? "HTTP/1.0 200 OK\r\n\r\ndown #disk\n"
+        : strcmp(path, "/agent/word") == 0
+          ? "HTTP/1.0 200 OK\r\n\r\n50% quick\n"
         : strcmp(path, "/torn") == 0 ? "HTTP/1.1"
         : strcmp(path, "/garbage") == 0 ? "SSH-2.0-OpenSSH\r\n"
         : "";
@@ -196,7 +205,9 @@ prober_serve(prober_conn_t *c)
     prober_say(c, say, strlen(say));
     c->len = 0;
 
-    if (strcmp(path, "/closed") == 0 || strcmp(path, "/torn") == 0) {
+    if (strcmp(path, "/closed") == 0 || strcmp(path, "/torn") == 0
+        || strcmp(path, "/agent/end") == 0)
+    {
         uv_close((uv_handle_t *) c, prober_closed);
     }
 }
@@ -399,6 +410,14 @@ main(void)
     prober_is(CORRALD_PROBER_HTTP, "/closed", 0, "without an answer");
     prober_is(CORRALD_PROBER_HTTP, "/torn", 0, "within its answer");
     prober_is(CORRALD_PROBER_HTTP, "/garbage", 0, "not HTTP/1.1");
+
+    prober_is(CORRALD_PROBER_AGENT, "/agent", 1, "75% maxconn:3");
+    prober_is(CORRALD_PROBER_AGENT, "/agent/end", 1, "drain");
+    prober_is(CORRALD_PROBER_AGENT, "/agent/down", 0, "down #disk");
+    prober_is(CORRALD_PROBER_AGENT, "/agent/word", 0, "it says \"quick\"");
+    prober_is(CORRALD_PROBER_AGENT, "/500", 0, "status 500 instead of 200");
+    prober_is(CORRALD_PROBER_AGENT, "/torn", 0, "within its answer");
+    prober_is(CORRALD_PROBER_AGENT, "/silent", 0, "no answer within 300 ms");
 
     prober_is(CORRALD_PROBER_WEBSOCKET, "/ws", 1, "pong");
     prober_is(CORRALD_PROBER_WEBSOCKET, "/ws/greet", 1, "pong");

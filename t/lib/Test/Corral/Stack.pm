@@ -85,6 +85,7 @@ http {
         }
 
         location = /status { corral_status; }
+        location = /metrics { corral_metrics; }
     }
 }
 EOF2

@@ -1,0 +1,45 @@
+
+/*
+ * The output of the metrics step, for its files alone.
+ * See ngx_http_corral_metrics_module.c.
+ */
+
+
+#ifndef _NGX_HTTP_CORRAL_METRICS_H_INCLUDED_
+#define _NGX_HTTP_CORRAL_METRICS_H_INCLUDED_
+
+
+#include "ngx_http_corral.h"
+
+
+typedef struct {
+    ngx_http_request_t         *r;
+    ngx_chain_t                *first;
+    ngx_chain_t               **last;
+    ngx_buf_t                  *buf;
+    off_t                       size;
+    ngx_uint_t                  failed;
+
+    ngx_uint_t                  metric;     /* row of the table at hand */
+    ngx_uint_t                  of_instance;
+    ngx_http_corral_service_t  *service;
+    ngx_uint_t                  items;      /* written in this list */
+} ngx_http_corral_metrics_out_t;
+
+
+/*
+ * Append to the output; a failure is kept in it.  print writes at most 2,048
+ * bytes a call: fixed words, names of 64 bytes and numbers.  string writes a
+ * JSON string with its quotes.
+ */
+void ngx_http_corral_metrics_print(ngx_http_corral_metrics_out_t *out,
+    const char *fmt, ...);
+void ngx_http_corral_metrics_string(ngx_http_corral_metrics_out_t *out,
+    ngx_str_t *s);
+
+/* ngx_http_corral_metrics_split.c: how rules divide requests */
+void ngx_http_corral_metrics_splits(ngx_http_corral_metrics_out_t *out);
+void ngx_http_corral_status_splits(ngx_http_corral_metrics_out_t *out);
+
+
+#endif /* _NGX_HTTP_CORRAL_METRICS_H_INCLUDED_ */

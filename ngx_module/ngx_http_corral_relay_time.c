@@ -358,7 +358,11 @@ ngx_http_corral_relay_time_check(ngx_http_corral_pair_t *p, ngx_uint_t i)
 
 /*
  * Does the other end still take what was sent to it?  1 if bytes wait for it,
- * here or in the socket, and fewer than the last time; queued: do any wait?
+ * here or in the socket, and it has more of what was sent than the last time;
+ * queued: do any wait?
+ *
+ * A unix socket counts its buffers, not their bytes: there "taken" falls with
+ * each message that is put into the queue of one who reads nothing.
  */
 
 ngx_uint_t
@@ -369,6 +373,11 @@ ngx_http_corral_relay_time_progress(ngx_http_corral_side_t *s,
     uint32_t    before;
 
     n = 0;
+
+    if (s->connection == NULL) {
+        *queued = 0;                        /* the agent is lost */
+        return 0;
+    }
 
 #if (NGX_LINUX)
 
@@ -383,5 +392,5 @@ ngx_http_corral_relay_time_progress(ngx_http_corral_side_t *s,
 
     *queued = n != 0 || s->tail != NULL;
 
-    return *queued && s->taken != before;
+    return *queued && (int32_t) (s->taken - before) > 0;
 }

@@ -24,11 +24,12 @@ select STDOUT; $| = 1;
 my $t = Test::Corral->new()->has(qw/corral corral_status corral_websocket/);
 
 my $agent = $t->agent(id => 'echo.1', port => 8081);
+my $frozen = $t->agent(id => 'frozen.1', socket => 'frozen.sock');
 
-$t->state_file(services => [ { name => 'echo' } ],
-    instances => [ $agent->instance('echo') ]);
+$t->state_file(services => [ { name => 'echo' }, { name => 'frozen' } ],
+    instances => [ $agent->instance('echo'), $frozen->instance('frozen') ]);
 
-$t->write_file_expand('nginx.conf', <<'EOF')->plan(15);
+$t->write_file_expand('nginx.conf', <<'EOF')->plan(17);
 
 %%TEST_GLOBALS%%
 
@@ -112,6 +113,16 @@ my $start = time();
 is($ws->close_code(4), 1011, 'silent agent: 1011');
 cmp_ok(time() - $start, '<=', 3, 'soon');
 $agent->set(stall => 0);
+
+# one whose process is frozen, while its client goes on talking: what lies in
+# the queue of a unix socket is not taken
+
+$ws = $t->websocket('/agents/frozen/');
+is($ws->ask('!id'), 'frozen.1', 'an agent on a path');
+kill 'STOP', $frozen->pid();
+is(wait_for(sub { $ws->send_text('hello'); $ws->close_code(0.05) }, 3), 1011,
+    'frozen agent of a client that talks: 1011');
+kill 'CONT', $frozen->pid();
 
 # the count is right
 

@@ -15,12 +15,23 @@ say         ids, n: each sends n messages           sent
 pump        ids, every: each goes on sending, a message every so many seconds
 rest        the end of that
 unanswered  ids: messages sent, their echo not seen count
-serve       url, n: n new clients, each with one exchange and a close
-                                                    served, slowest, errors
-judge       ids, timeout: waits for what is due     messages, verdicts
+serve       url, n: n new clients, each with one exchange and a close, in so
+            many seconds ("timeout")                served, slowest, errors
+judge       ids, timeout: waits for what is due     messages, verdicts,
+                                                    lost, doubled, harmed
 ended       ids, timeout: waits for ends            codes, last (epoch), open
 ports       ids that are open, to their local port  ports
 close       ids: closes with 1000                   codes
+
+Those of traffic.py, which go on until silence:
+listen      url, n: streams of server-sent events
+ask         url, n: clients that send HTTP requests
+tallies     what they saw since the last time       streams, askers, wrong
+silence     the end of both
+slow        url, n, messages, size, pause: readers with pauses; all is to come
+                                                    wrong
+vanish      url, n: WebSockets that are gone without a FIN
+                                                    ports
 """
 
 import asyncio
@@ -32,6 +43,10 @@ import sys
 import time
 
 import websockets
+
+sys.dont_write_bytecode = True
+
+from traffic import Traffic  # noqa: E402
 
 OPEN_TIMEOUT = 20           # seconds for a handshake, and for one exchange
 AT_ONCE = 5                 # handshakes at a time
@@ -126,9 +141,9 @@ class Checker:
         return list(self.all.values()) if ids is None \
             else [self.all[ident] for ident in ids]
 
-    async def open(self, url):
+    async def open(self, url, timeout=OPEN_TIMEOUT):
         return await websockets.connect(
-            url, open_timeout=OPEN_TIMEOUT, ping_interval=None,
+            url, open_timeout=timeout, ping_interval=None,
             max_size=None, max_queue=None, compression=None)
 
     async def connect(self, url, n):
@@ -163,7 +178,7 @@ class Checker:
     async def unanswered(self, ids=None):
         return {"count": sum(c.due() for c in self.chosen(ids))}
 
-    async def serve(self, url, n):
+    async def serve(self, url, n, timeout=OPEN_TIMEOUT):
         errors = collections.Counter()
         times = []
         gate = asyncio.Semaphore(AT_ONCE)
@@ -172,10 +187,10 @@ class Checker:
             async with gate:
                 start = time.monotonic()
                 try:
-                    ws = await self.open(url)
+                    ws = await self.open(url, timeout)
                     text = "hello %d" % number
                     await ws.send(text)
-                    back = await asyncio.wait_for(ws.recv(), OPEN_TIMEOUT)
+                    back = await asyncio.wait_for(ws.recv(), timeout)
                     await ws.close()
                     if back != text:
                         raise ValueError("got %.40r" % back)
@@ -193,6 +208,10 @@ class Checker:
         await until(lambda: all(c.ended is not None or not c.due()
                                 for c in chosen), timeout)
         return {"messages": sum(c.heard for c in chosen),
+                "lost": sum(c.due() for c in chosen),
+                "doubled": sum(text.endswith("doubled") for c in chosen
+                               for text in c.wrong),
+                "harmed": sum(bool(c.verdicts()) for c in chosen),
                 "verdicts": [text for c in chosen for text in c.verdicts()]}
 
     async def ended(self, timeout, ids=None):
@@ -223,9 +242,12 @@ async def until(true, timeout):
 
 async def main():
     checker = Checker()
+    traffic = Traffic()
     commands = {name: getattr(checker, name) for name in (
         "connect", "say", "pump", "rest", "unanswered", "serve", "judge",
         "ended", "ports", "close")}
+    commands.update({name: getattr(traffic, name) for name in (
+        "listen", "ask", "tallies", "silence", "slow", "vanish")})
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(

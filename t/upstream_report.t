@@ -53,8 +53,6 @@ ok(wait_for(sub { http_get('/agents/ext/') =~ / 200 / }, 10), 'served');
 beat('e1', 'ready');
 beat('e2', 'ready');
 said('e2', '100/0/ready');
-my $revision = revision();
-
 # part of the weight: 20 percent of the half that falls to it; 400 draws, six
 # standard deviations
 
@@ -65,6 +63,8 @@ my %n = (e1 => 0, e2 => 0);
 $n{ask("/agents/ext/")}++ for 1 .. 400;
 cmp_ok(abs($n{e1} - 40), '<=', 36, "20 percent of its draws: $n{e1}");
 is($n{e1} + $n{e2}, 400, 'the others go elsewhere');
+my $revision = revision();
+beat('e1', '20% maxconn:50 #busy') for 1 .. 10;
 is(revision(), $revision, 'without a revision');
 is($d->api('GET', '/instances/e1')->{load}{agent}, '20% maxconn:50 #busy',
     'REST shows it');

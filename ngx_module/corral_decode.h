@@ -76,6 +76,21 @@ typedef enum {
 
 
 typedef enum {
+    CORRAL_FAILOVER_CLOSE = 0,
+    CORRAL_FAILOVER_REATTACH,
+    CORRAL_FAILOVER_REPLAY
+} corral_failover_e;
+
+
+typedef enum {
+    CORRAL_ANSWER_MODE_NONE = 0,
+    CORRAL_ANSWER_MODE_JSONRPC,
+    CORRAL_ANSWER_MODE_EVENTS,
+    CORRAL_ANSWER_MODE_POINTERS
+} corral_answer_mode_e;
+
+
+typedef enum {
     CORRAL_RATE_ACTION_CLOSE = 0,
     CORRAL_RATE_ACTION_DELAY
 } corral_rate_action_e;
@@ -173,6 +188,22 @@ typedef struct {
     int64_t         sse_events;
     int64_t         sse_keep;
     int64_t         sse_run_on;
+    int64_t         failover;           /* corral_failover_e */
+    int64_t         hold_time;
+    int64_t         hold_size;
+    int64_t         journal_size;
+    int64_t         answer;             /* corral_answer_mode_e */
+    corral_str_t    answer_id;
+    corral_str_t    answer_reply_id;
+    corral_str_t    answer_name;
+    corral_strs_t   answer_requests;
+    corral_strs_t   answer_streams;
+    corral_strs_t   answer_finals;
+    corral_str_t    answer_final;
+    int64_t         preamble_messages;
+    corral_strs_t   preamble_names;
+    int64_t         replay_started;     /* boolean */
+    corral_str_t    reset;
 } corral_service_t;
 
 

@@ -50,6 +50,9 @@ typedef struct {
     ngx_str_t                    rule;      /* name of the rule, or empty */
     ngx_str_t                    upstream_host;  /* Host for the agent */
 
+    /* step 3, revocation */
+    ngx_str_t                    token;     /* id of the client's, or empty */
+
     /* step 4, wait: reserves; step 5, upstream: replaces it on a retry */
     ngx_http_corral_instance_t   instance;  /* a copy; id is empty: none yet */
     ngx_uint_t                   method;    /* ngx_http_corral_method_e */
@@ -78,6 +81,7 @@ typedef struct {
     unsigned                     taken:1;        /* peer.get used instance */
     unsigned                     reported:1;     /* result of try was told */
     unsigned                     refused:1;      /* no budget for a retry */
+    unsigned                     moved:1;        /* a WebSocket that was open */
 } ngx_http_corral_ctx_t;
 
 
@@ -136,7 +140,7 @@ ngx_int_t ngx_http_corral_set_header(ngx_http_request_t *r, ngx_str_t *name,
          ? ngx_memcmp((h)->lowcase_key, (name), (size)) == 0                  \
          : ngx_strncasecmp((h)->key.data, (u_char *) (name), (size)) == 0))
 
-/* Finds a header of the request by its name in lower case; NULL if none. */
+/* Finds a header of the request by its name, in any case; NULL if none. */
 ngx_table_elt_t *ngx_http_corral_get_header(ngx_http_request_t *r,
     ngx_str_t *name);
 
@@ -174,6 +178,7 @@ ngx_int_t ngx_http_corral_parked(ngx_http_request_t *r);
 /* the steps, see ngx_http_corral_steps[] for their order */
 ngx_int_t ngx_http_corral_identity_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_corral_route_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_corral_revocation_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_corral_sse_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_corral_wait_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_corral_websocket_handler(ngx_http_request_t *r);

@@ -34,6 +34,7 @@
 #include "ngx_http_corral_follow.h"
 #include "ngx_http_corral_follow_state.h"
 #include "ngx_http_corral_publish.h"
+#include "ngx_http_corral_revocation.h"
 #include "ngx_http_corral_view.h"
 
 
@@ -104,6 +105,8 @@ ngx_http_corral_follow_init(ngx_pool_t *pool,
     if (ctx->cmd == NULL || ctx->follow == NULL) {
         return NGX_ERROR;
     }
+
+    ngx_http_corral_revocation_init();
 
     ngx_add_timer(&ctx->beat, CORRAL_HEARTBEAT);
 
@@ -216,6 +219,7 @@ ngx_http_corral_follow_cmd_ready(void *data)
 
     ngx_http_corral_follow_probe(ctx->force);
     ngx_http_corral_publish_connected(ctx->cmd);
+    ngx_http_corral_revocation_beat();
 }
 
 
@@ -230,6 +234,7 @@ ngx_http_corral_follow_cmd_closed(void *data)
     ctx->info->reconnects++;
 
     ngx_http_corral_publish_closed();
+    ngx_http_corral_revocation_closed();
     ngx_http_corral_follow_update_reset();
     ngx_http_corral_follow_read_next();
 }
@@ -247,6 +252,7 @@ ngx_http_corral_follow_beat(ngx_event_t *ev)
                                       ngx_http_corral_follow_beat_revision);
 
     ngx_http_corral_publish_beat();
+    ngx_http_corral_revocation_beat();
     ngx_http_corral_view_beat();
 }
 

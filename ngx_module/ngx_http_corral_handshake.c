@@ -3,7 +3,8 @@
  * The handshake with an agent: connect to the instance that was reserved, send
  * the client's request, judge the answer, try another instance when this one
  * fails.  Ends in a pair of the relay (a sound 101), in an answer that is
- * passed whole (ngx_http_corral_answer.c), or in a problem.
+ * passed whole (ngx_http_corral_answer.c), or in a problem.  A pair that has
+ * lost its instance comes back here for another one.
  *
  * nginx's own upstream code is not used: it has no place where a connection
  * could be taken over between the 101 and the first byte behind it.  What
@@ -21,9 +22,6 @@
 #include "ngx_http_corral_websocket.h"
 
 
-#define NGX_HTTP_CORRAL_HANDSHAKE_HEAD  8192    /* bytes of an answer's head */
-
-
 static ngx_int_t ngx_http_corral_handshake_create(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx);
 static ngx_int_t ngx_http_corral_handshake_protocol(ngx_http_request_t *r,
@@ -34,7 +32,6 @@ static void ngx_http_corral_handshake_limits(ngx_http_corral_terms_t *t,
 static ngx_int_t ngx_http_corral_handshake_begin(
     ngx_http_corral_handshake_t *h);
 static void ngx_http_corral_handshake_none(ngx_http_corral_handshake_t *h);
-static void ngx_http_corral_handshake_connect(ngx_http_corral_handshake_t *h);
 static void ngx_http_corral_handshake_next(ngx_http_corral_handshake_t *h,
     ngx_uint_t type, ngx_uint_t hard);
 static void ngx_http_corral_handshake_failed(ngx_http_corral_handshake_t *h);
@@ -310,7 +307,7 @@ ngx_http_corral_handshake_none(ngx_http_corral_handshake_t *h)
 
 /* connects to the next instance; a failure ends in handshake_next() */
 
-static void
+void
 ngx_http_corral_handshake_connect(ngx_http_corral_handshake_t *h)
 {
     ngx_int_t             rc;
@@ -405,7 +402,9 @@ ngx_http_corral_handshake_next(ngx_http_corral_handshake_t *h, ngx_uint_t type,
     ngx_http_corral_upstream_report(r, h->ctx, 0, hard);
     ngx_http_corral_handshake_drop(h, NGX_PEER_FAILED);
 
-    if (h->tries <= 0 || (h->conf->next_upstream & type) == 0) {
+    if (h->tries <= 0
+        || (h->pair == NULL && (h->conf->next_upstream & type) == 0))
+    {
         ngx_http_corral_handshake_failed(h);
         return;
     }
@@ -421,6 +420,11 @@ ngx_http_corral_handshake_failed(ngx_http_corral_handshake_t *h)
 {
     ngx_int_t            rc;
     ngx_http_request_t  *r;
+
+    if (h->pair) {
+        ngx_http_corral_relay_move_failed(h);
+        return;
+    }
 
     r = h->request;
 
@@ -494,6 +498,11 @@ ngx_http_corral_handshake_finalize(ngx_http_corral_handshake_t *h,
 
     ngx_http_corral_handshake_drop(h, 0);
 
+    if (h->pair) {
+        ngx_http_corral_relay_move_failed(h);
+        return;
+    }
+
     h->cleanup->handler = NULL;
 
     r->read_event_handler = ngx_http_block_reading;
@@ -534,7 +543,9 @@ ngx_http_corral_handshake_event(ngx_event_t *ev)
     h = c->data;
     client = h->request->connection;
 
-    ngx_http_set_log_request(client->log, h->request);
+    if (h->pair == NULL) {
+        ngx_http_set_log_request(client->log, h->request);
+    }
 
     if (c->close) {
         ngx_http_corral_handshake_finalize(h, NGX_HTTP_SERVICE_UNAVAILABLE);
@@ -734,6 +745,11 @@ ngx_http_corral_handshake_judge(ngx_http_corral_handshake_t *h)
 
     ngx_http_corral_upstream_report(r, h->ctx, status < 500, 0);
 
+    if (h->pair) {
+        ngx_http_corral_handshake_next(h, NGX_HTTP_CORRAL_NEXT_ERROR, 0);
+        return;
+    }
+
     if (h->tries > 0
         && (h->conf->next_upstream & ngx_http_corral_handshake_bits(status))
         && ngx_http_corral_handshake_reserve(h) == NGX_OK)
@@ -829,6 +845,7 @@ ngx_http_corral_handshake_upgrade(ngx_http_corral_handshake_t *h)
     ngx_str_t                 head;
     ngx_http_request_t       *r;
     ngx_http_corral_start_t   start;
+    ngx_http_corral_agreed_t  agreed;
 
     r = h->request;
     wrong = ngx_http_corral_handshake_check(h);
@@ -836,6 +853,12 @@ ngx_http_corral_handshake_upgrade(ngx_http_corral_handshake_t *h)
     if (wrong) {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                       "upstream broke the WebSocket handshake: %s", wrong);
+
+        if (h->pair) {
+            ngx_http_corral_handshake_next(h,
+                                       NGX_HTTP_CORRAL_NEXT_INVALID_HEADER, 0);
+            return;
+        }
 
         ngx_http_corral_upstream_report(r, h->ctx, 0, 0);
         ngx_http_corral_handshake_drop(h, NGX_PEER_FAILED);
@@ -848,17 +871,25 @@ ngx_http_corral_handshake_upgrade(ngx_http_corral_handshake_t *h)
         return;
     }
 
+    if (h->pair) {
+        ngx_http_corral_upstream_report(r, h->ctx, 1, 0);
+        ngx_http_corral_relay_move_joined(h);
+        return;
+    }
+
     if (ngx_http_corral_handshake_reply(h, &head) != NGX_OK) {
         ngx_http_corral_handshake_finalize(h, NGX_HTTP_INTERNAL_SERVER_ERROR);
         return;
     }
 
     ngx_http_corral_upstream_report(r, h->ctx, 1, 0);
+    ngx_http_corral_handshake_agreed(h, &agreed);
 
     start.head = head;
     start.early.data = h->in->pos;
     start.early.len = h->in->last - h->in->pos;
     start.terms = &h->terms;
+    start.agreed = &agreed;
     start.deflate = h->deflate;
     start.cleanup = h->cleanup;
 

@@ -13,6 +13,7 @@
 #include <ngx_http.h>
 
 #include "ngx_http_corral.h"
+#include "ngx_http_corral_relay.h"
 #include "ngx_http_corral_websocket.h"
 
 
@@ -20,9 +21,27 @@ typedef struct ngx_http_corral_handshake_s  ngx_http_corral_handshake_t;
 
 
 /*
+ * What a connection that may go on with another instance keeps of its
+ * handshake: the request for the agent, without the empty line at its end, and
+ * what the first agent has agreed to.
+ */
+
+typedef struct {
+    ngx_str_t                              request;
+    ngx_str_t                              accept;
+    ngx_str_t                              protocol;
+    ngx_str_t                              extensions;
+} ngx_http_corral_agreed_t;
+
+
+/*
  * One upgrade, from the content handler to the 101 or another answer.  Lives
  * in r->pool; its upstream connection and balancer data are given back by
  * ngx_http_corral_handshake_drop() at the latest, which is a cleanup of r.
+ *
+ * The same for a pair that looks for another instance: then r is a stand-in,
+ * pair and agreed are set, and each end of it is one of the functions
+ * ngx_http_corral_relay_move_joined() and ..._failed().
  */
 
 struct ngx_http_corral_handshake_s {
@@ -30,6 +49,8 @@ struct ngx_http_corral_handshake_s {
     ngx_http_corral_ctx_t                 *ctx;
     ngx_http_corral_websocket_loc_conf_t  *conf;
     ngx_http_cleanup_t                    *cleanup;
+    ngx_http_corral_pair_t                *pair;
+    ngx_http_corral_agreed_t              *agreed;
 
     ngx_http_corral_terms_t                terms;  /* nothing in it is unset */
     ngx_int_t                              tries;  /* left */
@@ -61,6 +82,12 @@ struct ngx_http_corral_handshake_s {
 /* The content handler of WebSockets. */
 ngx_int_t ngx_http_corral_handshake_handler(ngx_http_request_t *r);
 
+/* Connects to the next instance and goes on from there by events. */
+void ngx_http_corral_handshake_connect(ngx_http_corral_handshake_t *h);
+
+/* The head of an answer may have so many bytes. */
+#define NGX_HTTP_CORRAL_HANDSHAKE_HEAD  8192
+
 /*
  * Closes the connection to the agent, if it is still there, and gives the
  * instance back: state is 0 or NGX_PEER_FAILED.
@@ -90,8 +117,18 @@ ngx_int_t ngx_http_corral_handshake_request(ngx_http_corral_handshake_t *h);
  */
 ngx_int_t ngx_http_corral_handshake_parse(ngx_http_corral_handshake_t *h);
 
-/* Checks a 101 against what was offered: NULL, or what is wrong with it. */
+/*
+ * Checks a 101 against what was offered, or against what another agent has
+ * agreed to: NULL, or what is wrong with it.
+ */
 char *ngx_http_corral_handshake_check(ngx_http_corral_handshake_t *h);
+
+/*
+ * What another instance would have to agree to, after a sound 101: strings of
+ * r->pool or of the answer.
+ */
+void ngx_http_corral_handshake_agreed(ngx_http_corral_handshake_t *h,
+    ngx_http_corral_agreed_t *agreed);
 
 /*
  * Makes the 101 for the client: the agent's headers as they came, and those

@@ -14,16 +14,30 @@
 
 #include <ngx_sha1.h>
 
+#include <sys/random.h>
+
 
 #define NGX_HTTP_CORRAL_HANDSHAKE_INTERIM  8     /* 1xx answers before it */
 #define NGX_HTTP_CORRAL_HANDSHAKE_GUID                                        \
     "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+#define NGX_HTTP_CORRAL_HANDSHAKE_ANEW     "; client_no_context_takeover"
+#define NGX_HTTP_CORRAL_HANDSHAKE_SESSION  32    /* bytes of a random one */
 
 
 static u_char *ngx_http_corral_handshake_line(u_char *p,
     ngx_table_elt_t *header);
 static ngx_uint_t ngx_http_corral_handshake_own(ngx_table_elt_t *header,
     ngx_uint_t host);
+static u_char *ngx_http_corral_handshake_write(u_char *p, ngx_table_elt_t *e,
+    ngx_uint_t failover);
+static void ngx_http_corral_handshake_session(ngx_http_corral_handshake_t *h,
+    u_char *buf, ngx_str_t *session);
+static char *ngx_http_corral_handshake_same(ngx_http_corral_handshake_t *h);
+static ngx_uint_t ngx_http_corral_handshake_equal(ngx_list_t *headers,
+    char *name, ngx_str_t *value);
+static ngx_int_t ngx_http_corral_handshake_takeover(
+    ngx_http_corral_handshake_t *h, ngx_table_elt_t *e);
 static ngx_int_t ngx_http_corral_handshake_header(
     ngx_http_corral_handshake_t *h);
 static ngx_uint_t ngx_http_corral_handshake_accept(ngx_http_request_t *r,
@@ -33,6 +47,37 @@ static ngx_uint_t ngx_http_corral_handshake_offered(ngx_http_request_t *r,
 static ngx_table_elt_t *ngx_http_corral_handshake_find(ngx_list_t *headers,
     char *name, ngx_uint_t *count);
 static ngx_str_t ngx_http_corral_handshake_item(u_char **pp, u_char *last);
+
+
+static ngx_inline ngx_uint_t
+ngx_http_corral_handshake_is(ngx_table_elt_t *e, char *name)
+{
+    size_t  len;
+
+    len = ngx_strlen(name);
+
+    return e->key.len == len
+           && ngx_strncasecmp(e->key.data, (u_char *) name, len) == 0;
+}
+
+
+/* bytes that ngx_http_corral_handshake_write() may add to a header */
+
+static ngx_inline size_t
+ngx_http_corral_handshake_grows(ngx_table_elt_t *e)
+{
+    size_t  i, n;
+
+    if (!ngx_http_corral_handshake_is(e, "sec-websocket-extensions")) {
+        return 0;
+    }
+
+    for (i = 0, n = 1; i < e->value.len; i++) {
+        n += e->value.data[i] == ',';
+    }
+
+    return n * (sizeof(NGX_HTTP_CORRAL_HANDSHAKE_ANEW) + 2);
+}
 
 
 /*
@@ -45,12 +90,13 @@ ngx_http_corral_handshake_request(ngx_http_corral_handshake_t *h)
 {
     size_t                  len;
     u_char                 *p;
-    ngx_str_t              *uri;
+    ngx_str_t              *uri, session;
     ngx_uint_t              i, host;
     ngx_list_part_t        *part;
     ngx_table_elt_t        *e;
     ngx_http_request_t     *r;
     ngx_http_corral_ctx_t  *ctx;
+    u_char                  buf[NGX_HTTP_CORRAL_HANDSHAKE_SESSION];
 
     static u_char  head[] = "GET ";
     static u_char  hop[] = "Connection: Upgrade" CRLF
@@ -62,14 +108,18 @@ ngx_http_corral_handshake_request(ngx_http_corral_handshake_t *h)
     uri = ctx->uri.len ? &ctx->uri : &r->unparsed_uri;
     host = ctx->upstream_host.len != 0;
 
+    ngx_http_corral_handshake_session(h, buf, &session);
+
     len = sizeof(head) + uri->len + sizeof(" HTTP/1.1" CRLF) + sizeof(hop)
-          + sizeof("Host: " CRLF) + ctx->upstream_host.len;
+          + sizeof("Host: " CRLF) + ctx->upstream_host.len
+          + sizeof("Corral-Session: " CRLF) + session.len;
 
     for (part = &r->headers_in.headers.part; part; part = part->next) {
         e = part->elts;
 
         for (i = 0; i < part->nelts; i++) {
-            len += e[i].key.len + sizeof(": ") + e[i].value.len + sizeof(CRLF);
+            len += e[i].key.len + sizeof(": ") + e[i].value.len + sizeof(CRLF)
+                   + ngx_http_corral_handshake_grows(&e[i]);
         }
     }
 
@@ -90,9 +140,14 @@ ngx_http_corral_handshake_request(ngx_http_corral_handshake_t *h)
         for (i = 0; i < part->nelts; i++) {
 
             if (e[i].hash && !ngx_http_corral_handshake_own(&e[i], host)) {
-                p = ngx_http_corral_handshake_line(p, &e[i]);
+                p = ngx_http_corral_handshake_write(p, &e[i],
+                                                    h->terms.failover);
             }
         }
+    }
+
+    if (session.len) {
+        p = ngx_sprintf(p, "Corral-Session: %V" CRLF, &session);
     }
 
     h->out->last = ngx_cpymem(p, hop, sizeof(hop) - 1);
@@ -144,6 +199,111 @@ ngx_http_corral_handshake_own(ngx_table_elt_t *header, ngx_uint_t host)
     }
 
     return 0;
+}
+
+
+/*
+ * One header for the agent.  Of an agent that may be replaced no compression
+ * can be taken over: with replay, messages must be readable, so nothing is
+ * offered; else the client must begin each message anew.
+ */
+
+static u_char *
+ngx_http_corral_handshake_write(u_char *p, ngx_table_elt_t *e,
+    ngx_uint_t failover)
+{
+    u_char     *q, *last;
+    ngx_str_t   item;
+
+    if (failover == CORRAL_FAILOVER_CLOSE
+        || !ngx_http_corral_handshake_is(e, "sec-websocket-extensions"))
+    {
+        return ngx_http_corral_handshake_line(p, e);
+    }
+
+    if (failover == CORRAL_FAILOVER_REPLAY) {
+        return p;
+    }
+
+    p = ngx_sprintf(p, "%V: ", &e->key);
+    q = e->value.data;
+    last = q + e->value.len;
+
+    while (q < last) {
+        item = ngx_http_corral_handshake_item(&q, last);
+
+        if (item.len == 0) {
+            continue;
+        }
+
+        /* whole, with its parameters and without the comma */
+
+        p = ngx_cpymem(p, item.data, q - item.data - (q[-1] == ','));
+
+        if (item.len == sizeof("permessage-deflate") - 1
+            && ngx_strncasecmp(item.data, (u_char *) "permessage-deflate",
+                               item.len) == 0
+            && ngx_strlcasestrn(item.data, q,
+                                (u_char *) "client_no_context_takeover",
+                                sizeof("client_no_context_takeover") - 2)
+               == NULL)
+        {
+            p = ngx_cpymem(p, NGX_HTTP_CORRAL_HANDSHAKE_ANEW,
+                           sizeof(NGX_HTTP_CORRAL_HANDSHAKE_ANEW) - 1);
+        }
+
+        if (q < last) {
+            *p++ = ',';
+            *p++ = ' ';
+        }
+    }
+
+    *p++ = CR;
+    *p++ = LF;
+
+    return p;
+}
+
+
+/*
+ * What an agent that takes a session over knows it by: the client's own name
+ * of it, or a random one.  Empty if the service does not go on elsewhere.
+ */
+
+static void
+ngx_http_corral_handshake_session(ngx_http_corral_handshake_t *h, u_char *buf,
+    ngx_str_t *session)
+{
+    size_t  i;
+    u_char  bytes[NGX_HTTP_CORRAL_HANDSHAKE_SESSION / 2];
+
+    ngx_str_null(session);
+
+    if (h->terms.failover == CORRAL_FAILOVER_CLOSE) {
+        return;
+    }
+
+    *session = h->ctx->session;
+
+    for (i = 0; i < session->len; i++) {
+        if (session->data[i] <= 0x20 || session->data[i] >= 0x7f) {
+            session->len = 0;
+        }
+    }
+
+    if (session->len) {
+        return;
+    }
+
+    if (getrandom(bytes, sizeof(bytes), GRND_NONBLOCK) != sizeof(bytes)) {
+
+        for (i = 0; i < sizeof(bytes); i++) {
+            bytes[i] = (u_char) ngx_random();
+        }
+    }
+
+    session->data = buf;
+    session->len = ngx_hex_dump(buf, bytes, sizeof(bytes)) - buf;
 }
 
 
@@ -284,6 +444,10 @@ ngx_http_corral_handshake_check(ngx_http_corral_handshake_t *h)
         return "its 101 does not upgrade to WebSocket";
     }
 
+    if (h->agreed) {
+        return ngx_http_corral_handshake_same(h);
+    }
+
     e = ngx_http_corral_handshake_find(headers, "sec-websocket-accept", &n);
 
     if (n != 1 || !ngx_http_corral_handshake_accept(r, &e->value)) {
@@ -303,6 +467,7 @@ ngx_http_corral_handshake_check(ngx_http_corral_handshake_t *h)
     e = ngx_http_corral_handshake_find(headers, "sec-websocket-extensions",
                                        &n);
     if (n > 1
+        || (e && h->terms.failover == CORRAL_FAILOVER_REPLAY)
         || (e && !ngx_http_corral_handshake_offered(r,
                                        "sec-websocket-extensions", &e->value)))
     {
@@ -312,6 +477,95 @@ ngx_http_corral_handshake_check(ngx_http_corral_handshake_t *h)
     h->deflate = e != NULL;
 
     return NULL;
+}
+
+
+/* is this 101 what the client was told when another agent gave it? */
+
+static char *
+ngx_http_corral_handshake_same(ngx_http_corral_handshake_t *h)
+{
+    ngx_list_t                *headers;
+    ngx_http_corral_agreed_t  *agreed;
+
+    agreed = h->agreed;
+    headers = &h->request->upstream->headers_in.headers;
+
+    if (!ngx_http_corral_handshake_equal(headers, "sec-websocket-accept",
+                                         &agreed->accept))
+    {
+        return "Sec-WebSocket-Accept does not fit the key";
+    }
+
+    if (!ngx_http_corral_handshake_equal(headers, "sec-websocket-protocol",
+                                         &agreed->protocol))
+    {
+        return "it chose another subprotocol than the instance before";
+    }
+
+    if (!ngx_http_corral_handshake_equal(headers, "sec-websocket-extensions",
+                                         &agreed->extensions))
+    {
+        return "it chose other extensions than the instance before";
+    }
+
+    h->deflate = agreed->extensions.len != 0;
+
+    return NULL;
+}
+
+
+/* once with this value, or not at all if that is empty */
+
+static ngx_uint_t
+ngx_http_corral_handshake_equal(ngx_list_t *headers, char *name,
+    ngx_str_t *value)
+{
+    ngx_uint_t        n;
+    ngx_table_elt_t  *e;
+
+    e = ngx_http_corral_handshake_find(headers, name, &n);
+
+    if (e == NULL) {
+        return value->len == 0;
+    }
+
+    return n == 1 && e->value.len == value->len
+           && ngx_memcmp(e->value.data, value->data, value->len) == 0;
+}
+
+
+void
+ngx_http_corral_handshake_agreed(ngx_http_corral_handshake_t *h,
+    ngx_http_corral_agreed_t *agreed)
+{
+    ngx_uint_t        i, n;
+    ngx_list_t       *headers;
+    ngx_table_elt_t  *e;
+
+    struct {
+        char       *name;
+        ngx_str_t  *value;
+    } values[] = {
+        { "sec-websocket-accept", &agreed->accept },
+        { "sec-websocket-protocol", &agreed->protocol },
+        { "sec-websocket-extensions", &agreed->extensions }
+    };
+
+    headers = &h->request->upstream->headers_in.headers;
+
+    for (i = 0; i < 3; i++) {
+        e = ngx_http_corral_handshake_find(headers, values[i].name, &n);
+
+        ngx_str_null(values[i].value);
+
+        if (e) {
+            *values[i].value = e->value;
+        }
+    }
+
+    agreed->request.data = h->out->start;
+    agreed->request.len = h->out->last - h->out->start - 2;
 }
 
 
@@ -417,6 +671,14 @@ ngx_http_corral_handshake_reply(ngx_http_corral_handshake_t *h,
             }
 
             *out = e[i];
+
+            if (h->terms.failover == CORRAL_FAILOVER_REATTACH
+                && ngx_http_corral_handshake_is(out,
+                                                "sec-websocket-extensions")
+                && ngx_http_corral_handshake_takeover(h, out) != NGX_OK)
+            {
+                return NGX_ERROR;
+            }
         }
     }
 
@@ -456,6 +718,36 @@ ngx_http_corral_handshake_reply(ngx_http_corral_handshake_t *h,
     *p++ = CR;
     *p++ = LF;
     head->len = p - head->data;
+
+    return NGX_OK;
+}
+
+
+/* the client must not compress with what only the agent of now has seen */
+
+static ngx_int_t
+ngx_http_corral_handshake_takeover(ngx_http_corral_handshake_t *h,
+    ngx_table_elt_t *e)
+{
+    u_char  *p;
+
+    if (ngx_strlcasestrn(e->value.data, e->value.data + e->value.len,
+                         (u_char *) "client_no_context_takeover",
+                         sizeof("client_no_context_takeover") - 2))
+    {
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(h->request->pool, e->value.len
+                              + sizeof(NGX_HTTP_CORRAL_HANDSHAKE_ANEW));
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    e->value.len = ngx_sprintf(p, "%V" NGX_HTTP_CORRAL_HANDSHAKE_ANEW,
+                               &e->value)
+                   - p;
+    e->value.data = p;
 
     return NGX_OK;
 }

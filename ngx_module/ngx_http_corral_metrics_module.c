@@ -10,6 +10,7 @@
 
 #include "ngx_http_corral.h"
 #include "ngx_http_corral_relay.h"
+#include "ngx_http_corral_revocation.h"
 #include "ngx_http_corral_sync.h"
 
 #include <corral_health.h>
@@ -263,6 +264,18 @@ static ngx_http_corral_metrics_total_t  ngx_http_corral_metrics_totals[] = {
       ngx_http_corral_metrics_offset(closes_expired),
       "WebSockets closed as their token expired" },
 
+    { NULL, "corral_service_closes_revoked_total",
+      ngx_http_corral_metrics_offset(closes_revoked),
+      "WebSockets closed as their token was revoked" },
+
+    { NULL, "corral_service_revoked_total",
+      ngx_http_corral_metrics_offset(revoked),
+      "Requests refused as their token was revoked" },
+
+    { NULL, "corral_service_revocations_unknown_total",
+      ngx_http_corral_metrics_offset(unsure),
+      "Requests refused as Redis did not tell what is revoked" },
+
     { NULL, "corral_service_closes_dead_total",
       ngx_http_corral_metrics_offset(closes_dead),
       "Sides of WebSockets that did not answer a ping" },
@@ -270,6 +283,22 @@ static ngx_http_corral_metrics_total_t  ngx_http_corral_metrics_totals[] = {
     { NULL, "corral_service_delays_total",
       ngx_http_corral_metrics_offset(delays),
       "Times a side was not read for its rate" },
+
+    { NULL, "corral_service_moves_total",
+      ngx_http_corral_metrics_offset(moves),
+      "WebSockets that went on with another instance" },
+
+    { NULL, "corral_service_moves_refused_total",
+      ngx_http_corral_metrics_offset(moves_refused),
+      "WebSockets that could not go on with another instance" },
+
+    { NULL, "corral_service_replayed_messages_total",
+      ngx_http_corral_metrics_offset(replayed),
+      "WebSocket messages sent again to another instance" },
+
+    { NULL, "corral_service_suspect_messages_total",
+      ngx_http_corral_metrics_offset(suspects),
+      "WebSocket messages that saw two instances die" },
 
     { NULL, NULL, 0, NULL }
 };
@@ -646,6 +675,21 @@ ngx_http_corral_metrics_gateway(ngx_http_corral_metrics_out_t *out)
         "corral_redis_reconnects_total %ui\n",
         info->refused, sync->loads, sync->connected ? 1 : 0,
         sync->reconnects);
+
+    ngx_http_corral_metrics_print(out,
+        "# HELP corral_revocations Entries of revoked that this worker knows\n"
+        "# TYPE corral_revocations gauge\n"
+        "corral_revocations %ui\n",
+        ngx_http_corral_revocation_count());
+
+    if (ngx_http_corral_revocation_age() != NGX_MAX_INT_T_VALUE) {
+        ngx_http_corral_metrics_print(out,
+            "# HELP corral_revocations_age_seconds Since Redis last told this "
+            "worker what is revoked\n"
+            "# TYPE corral_revocations_age_seconds gauge\n"
+            "corral_revocations_age_seconds %M\n",
+            ngx_http_corral_revocation_age() / 1000);
+    }
 }
 
 

@@ -59,6 +59,9 @@ static ngx_http_corral_step_t  ngx_http_corral_steps[] = {
     /* which service */
     { NGX_HTTP_PRECONTENT_PHASE, ngx_http_corral_route_handler },
 
+    /* who may not come any more */
+    { NGX_HTTP_PRECONTENT_PHASE, ngx_http_corral_revocation_handler },
+
     /* a client that comes back to an event stream needs no instance */
     { NGX_HTTP_PRECONTENT_PHASE, ngx_http_corral_sse_handler },
 
@@ -385,7 +388,9 @@ ngx_http_corral_get_header(ngx_http_request_t *r, ngx_str_t *name)
 
         for (i = 0; i < part->nelts; i++) {
 
-            if (ngx_http_corral_header_is(&h[i], name->data, name->len)) {
+            if (h[i].key.len == name->len
+                && ngx_strncasecmp(h[i].key.data, name->data, name->len) == 0)
+            {
                 return &h[i];
             }
         }

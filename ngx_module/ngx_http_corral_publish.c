@@ -444,7 +444,7 @@ ngx_http_corral_publish_ask(ngx_http_corral_redis_reply_pt cb, void *data,
 static void
 ngx_http_corral_publish_lease(void)
 {
-    u_char                            numbers[4][NGX_INT64_LEN];
+    u_char                            numbers[5][NGX_INT64_LEN];
     ngx_str_t                        *value, argv[2 + 2 * WORKER_NUMBER];
     ngx_str_t                         values[WORKER_NUMBER];
     ngx_uint_t                        i;
@@ -486,6 +486,13 @@ ngx_http_corral_publish_lease(void)
     value->data = numbers[3];
     value->len = ngx_sprintf(numbers[3], "%ui", ngx_http_corral_relay_count())
                  - numbers[3];
+
+    value = &values[WORKER_suspects];
+    value->data = numbers[4];
+    value->len = ngx_sprintf(numbers[4], "%ui",
+                             ngx_http_corral_relay_suspects(
+                                         &values[WORKER_suspect_service_id]))
+                 - numbers[4];
 
     ngx_str_set(&values[WORKER_version], NGX_HTTP_CORRAL_VERSION);
 
@@ -743,6 +750,7 @@ ngx_http_corral_publish_json(u_char *p, ngx_http_corral_pair_view_t *view,
     num(bytes_received, view->bytes_in);
     num(bytes_sent, view->bytes_out);
     num(message_count, view->messages_in + view->messages_out);
+    num(resumed, view->resumed);
 
 #undef str
 #undef num

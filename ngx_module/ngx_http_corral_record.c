@@ -24,6 +24,7 @@
 #define NGX_HTTP_CORRAL_RECORD_VARS      4096    /* of the variables */
 #define NGX_HTTP_CORRAL_RECORD_AGENT     200     /* of User-Agent */
 #define NGX_HTTP_CORRAL_RECORD_SOURCES   64
+#define NGX_HTTP_CORRAL_RECORD_STATES    32      /* instances of one */
 
 
 typedef struct {
@@ -54,6 +55,9 @@ struct ngx_http_corral_record_s {
     time_t                           opened;
     uint64_t                         tried;     /* ms, start of the last try */
     uint32_t                         request_length;
+    uint32_t                         size;       /* bytes at the end */
+    uint32_t                         moved;      /* of these, where the strings
+                                                    of the last move begin */
     uint32_t                         queue_time;
     uint16_t                         start_msec;
     uint16_t                         header_size;
@@ -95,9 +99,6 @@ static ngx_uint_t ngx_http_corral_record_pack_vars(
 static ngx_uint_t ngx_http_corral_record_wanted(ngx_str_t *name);
 static ngx_str_t ngx_http_corral_record_slice(ngx_http_corral_record_t *record,
     ngx_http_corral_slice_t *slice);
-static ngx_http_request_t *ngx_http_corral_record_request(
-    ngx_http_corral_record_t *record, ngx_http_corral_record_end_t *end,
-    ngx_pool_t *pool);
 static ngx_int_t ngx_http_corral_record_lists(ngx_http_request_t *r);
 static void ngx_http_corral_record_line(ngx_http_request_t *r,
     ngx_http_corral_record_t *record);
@@ -186,6 +187,7 @@ ngx_http_corral_record_create(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx,
     }
 
     *record = head;
+    record->size = len;
 
     ngx_memcpy(ngx_http_corral_record_states_of(record), states, nstates);
     ngx_memcpy(ngx_http_corral_record_vars_of(record), vars, nvars);
@@ -266,6 +268,7 @@ ngx_http_corral_record_pack_strings(ngx_http_corral_packer_t *pk,
     s[NGX_HTTP_CORRAL_RECORD_HOST] = &r->headers_in.server;
     s[NGX_HTTP_CORRAL_RECORD_TENANT] = &ctx->tenant;
     s[NGX_HTTP_CORRAL_RECORD_SUBJECT] = &ctx->subject;
+    s[NGX_HTTP_CORRAL_RECORD_TOKEN] = &ctx->token;
     s[NGX_HTTP_CORRAL_RECORD_SESSION] = &ctx->session;
     s[NGX_HTTP_CORRAL_RECORD_RULE] = &ctx->rule;
     s[NGX_HTTP_CORRAL_RECORD_PREFIX] = &ctx->prefix;
@@ -438,6 +441,83 @@ ngx_http_corral_record_method(ngx_http_corral_record_t *record)
 }
 
 
+ngx_http_corral_record_t *
+ngx_http_corral_record_move(ngx_http_corral_record_t *old,
+    ngx_http_corral_ctx_t *ctx, ngx_http_upstream_state_t *state,
+    ngx_msec_t tried, ngx_http_corral_record_end_t *end)
+{
+    u_char                          *p;
+    size_t                           nvars, strings, more, fresh;
+    ngx_http_corral_slice_t         *slice;
+    ngx_http_corral_record_t        *new;
+    ngx_http_corral_record_state_t  *s;
+
+    /* beyond some moves the last instance replaces the one before */
+
+    fresh = old->nstates < NGX_HTTP_CORRAL_RECORD_STATES;
+    nvars = old->nvars * sizeof(ngx_http_corral_record_var_t);
+    strings = fresh || old->moved == 0 ? old->size : old->moved;
+    more = ctx->instance.id.len + ctx->instance.name.len;
+
+    if (strings + more > NGX_HTTP_CORRAL_RECORD_MAX) {
+        return NULL;
+    }
+
+    new = ngx_alloc(sizeof(ngx_http_corral_record_t)
+                    + (old->nstates + fresh)
+                      * sizeof(ngx_http_corral_record_state_t)
+                    + nvars + strings + more, end->connection->log);
+    if (new == NULL) {
+        return NULL;
+    }
+
+    *new = *old;
+    new->nstates += fresh;
+    new->size = strings + more;
+    new->moved = strings;
+    new->tried = tried;
+
+    s = ngx_http_corral_record_states_of(new);
+
+    ngx_memcpy(s, ngx_http_corral_record_states_of(old),
+               old->nstates * sizeof(ngx_http_corral_record_state_t));
+    ngx_memcpy(ngx_http_corral_record_vars_of(new),
+               ngx_http_corral_record_vars_of(old), nvars);
+
+    p = ngx_http_corral_record_data_of(new);
+    ngx_memcpy(p, ngx_http_corral_record_data_of(old), strings);
+
+    slice = &new->strings[NGX_HTTP_CORRAL_RECORD_INSTANCE_ID];
+    slice->offset = strings;
+    slice->len = ctx->instance.id.len;
+    ngx_memcpy(p + strings, ctx->instance.id.data, slice->len);
+
+    slice = &new->strings[NGX_HTTP_CORRAL_RECORD_INSTANCE_NAME];
+    slice->offset = strings + ctx->instance.id.len;
+    slice->len = ctx->instance.name.len;
+    ngx_memcpy(p + slice->offset, ctx->instance.name.data, slice->len);
+
+    s += old->nstates - 1;
+
+    if (fresh) {
+        s->response_time = ngx_current_msec - old->tried;
+        s->bytes_received += end->upstream_received;
+        s->bytes_sent = end->upstream_sent;
+        s++;
+    }
+
+    s->connect_time = state->connect_time;
+    s->header_time = state->header_time;
+    s->response_time = state->response_time;
+    s->bytes_received = state->bytes_received;
+    s->bytes_sent = state->bytes_sent;
+    s->status = state->status;
+    s->peer = *slice;
+
+    return new;
+}
+
+
 void
 ngx_http_corral_record_log(ngx_http_corral_record_t *record,
     ngx_http_corral_record_end_t *end)
@@ -478,9 +558,7 @@ ngx_http_corral_record_log(ngx_http_corral_record_t *record,
 }
 
 
-/* the stand-in; NULL if there is no memory */
-
-static ngx_http_request_t *
+ngx_http_request_t *
 ngx_http_corral_record_request(ngx_http_corral_record_t *record,
     ngx_http_corral_record_end_t *end, ngx_pool_t *pool)
 {
@@ -619,6 +697,8 @@ ngx_http_corral_record_ctx(ngx_http_request_t *r,
                                                 NGX_HTTP_CORRAL_RECORD_TENANT);
     ctx->subject = ngx_http_corral_record_string(record,
                                                NGX_HTTP_CORRAL_RECORD_SUBJECT);
+    ctx->token = ngx_http_corral_record_string(record,
+                                               NGX_HTTP_CORRAL_RECORD_TOKEN);
     ctx->session = ngx_http_corral_record_string(record,
                                                NGX_HTTP_CORRAL_RECORD_SESSION);
     ctx->rule = ngx_http_corral_record_string(record,

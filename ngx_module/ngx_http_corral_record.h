@@ -25,6 +25,7 @@ typedef enum {
     NGX_HTTP_CORRAL_RECORD_HOST,
     NGX_HTTP_CORRAL_RECORD_TENANT,
     NGX_HTTP_CORRAL_RECORD_SUBJECT,
+    NGX_HTTP_CORRAL_RECORD_TOKEN,
     NGX_HTTP_CORRAL_RECORD_SESSION,
     NGX_HTTP_CORRAL_RECORD_RULE,
     NGX_HTTP_CORRAL_RECORD_PREFIX,
@@ -72,6 +73,25 @@ ngx_str_t ngx_http_corral_record_string(ngx_http_corral_record_t *record,
 /* When the connection was upgraded, and how its instance was chosen. */
 time_t ngx_http_corral_record_opened(ngx_http_corral_record_t *record);
 ngx_uint_t ngx_http_corral_record_method(ngx_http_corral_record_t *record);
+
+/*
+ * The request that stands in for the one that is gone, in a pool that the
+ * caller makes and destroys.  NULL if there is no memory.
+ */
+ngx_http_request_t *ngx_http_corral_record_request(
+    ngx_http_corral_record_t *record, ngx_http_corral_record_end_t *end,
+    ngx_pool_t *pool);
+
+/*
+ * Makes the record of a connection that has another instance now: ctx->instance
+ * and state are of its handshake, which began at tried.  The state of the one
+ * before gets its end.  NULL if there is no memory, or no room in a record; the
+ * old one stays.
+ */
+ngx_http_corral_record_t *ngx_http_corral_record_move(
+    ngx_http_corral_record_t *record, ngx_http_corral_ctx_t *ctx,
+    ngx_http_upstream_state_t *state, ngx_msec_t tried,
+    ngx_http_corral_record_end_t *end);
 
 /*
  * Runs the handlers of the log phase with a request made of the record.

@@ -19,6 +19,8 @@
 #define NGX_HTTP_CORRAL_SEEN_TICKS  20      /* of half a second */
 
 
+static ngx_int_t ngx_http_corral_registry_judge(corral_service_t *doc,
+    char *err, size_t size);
 static ngx_int_t ngx_http_corral_registry_put_service(ngx_str_t *json,
     ngx_uint_t line);
 static ngx_int_t ngx_http_corral_registry_put_instance(ngx_str_t *json,
@@ -332,11 +334,64 @@ ngx_http_corral_registry_put(ngx_http_corral_kind_e kind, ngx_str_t *json,
 }
 
 
+/* what no row of the schema can say of a service; a sentence in err */
+
+static ngx_int_t
+ngx_http_corral_registry_judge(corral_service_t *doc, char *err, size_t size)
+{
+    ngx_str_t              key;
+    corral_answer_rules_t  rules;
+    char                   why[CORRAL_DECODE_ERROR];
+
+    key.len = doc->hash_key.len;
+    key.data = (u_char *) doc->hash_key.data;
+
+    if (!ngx_http_corral_registry_hash_key(&key)) {
+        ngx_snprintf((u_char *) err, size,
+                     "service \"%s\": \"hash_key\" is \"%s\", it must be "
+                     "client_ip, session, header.NAME, query.NAME or "
+                     "cookie.NAME%Z", doc->name.data, key.data);
+        return NGX_DECLINED;
+    }
+
+    key.len = doc->affinity.len;
+    key.data = (u_char *) doc->affinity.data;
+
+    if (ngx_strcmp(key.data, "none") != 0
+        && ngx_strcmp(key.data, "cookie") != 0
+        && !ngx_http_corral_registry_hash_key(&key))
+    {
+        ngx_snprintf((u_char *) err, size,
+                     "service \"%s\": \"affinity\" is \"%s\", it must be "
+                     "none, cookie, client_ip, session, header.NAME, "
+                     "query.NAME or cookie.NAME%Z", doc->name.data, key.data);
+        return NGX_DECLINED;
+    }
+
+    if (corral_answer_compile(&rules, doc, why, sizeof(why)) != 0) {
+        ngx_snprintf((u_char *) err, size, "service \"%s\": %s%Z",
+                     doc->name.data, why);
+        return NGX_DECLINED;
+    }
+
+    if (doc->failover == CORRAL_FAILOVER_REPLAY
+        && doc->answer == CORRAL_ANSWER_MODE_NONE)
+    {
+        ngx_snprintf((u_char *) err, size, "service \"%s\": \"failover\" is "
+                     "\"replay\", which needs an \"answer\" other than "
+                     "\"none\"%Z", doc->name.data);
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
+}
+
+
 static ngx_int_t
 ngx_http_corral_registry_put_service(ngx_str_t *json, ngx_uint_t line)
 {
     uint64_t                   hash;
-    ngx_str_t                  id, key;
+    ngx_str_t                  id;
     ngx_pool_t                *pool;
     corral_service_t          *doc;
     ngx_http_corral_sentry_t  *s;
@@ -359,29 +414,7 @@ ngx_http_corral_registry_put_service(ngx_str_t *json, ngx_uint_t line)
         return doc ? ngx_http_corral_registry_refuse(line, err) : NGX_ERROR;
     }
 
-    key.len = doc->hash_key.len;
-    key.data = (u_char *) doc->hash_key.data;
-
-    if (!ngx_http_corral_registry_hash_key(&key)) {
-        ngx_snprintf((u_char *) err, sizeof(err),
-                     "service \"%s\": \"hash_key\" is \"%s\", it must be "
-                     "client_ip, session, header.NAME, query.NAME or "
-                     "cookie.NAME%Z", doc->name.data, key.data);
-        ngx_destroy_pool(pool);
-        return ngx_http_corral_registry_refuse(line, err);
-    }
-
-    key.len = doc->affinity.len;
-    key.data = (u_char *) doc->affinity.data;
-
-    if (ngx_strcmp(key.data, "none") != 0
-        && ngx_strcmp(key.data, "cookie") != 0
-        && !ngx_http_corral_registry_hash_key(&key))
-    {
-        ngx_snprintf((u_char *) err, sizeof(err),
-                     "service \"%s\": \"affinity\" is \"%s\", it must be "
-                     "none, cookie, client_ip, session, header.NAME, "
-                     "query.NAME or cookie.NAME%Z", doc->name.data, key.data);
+    if (ngx_http_corral_registry_judge(doc, err, sizeof(err)) != NGX_OK) {
         ngx_destroy_pool(pool);
         return ngx_http_corral_registry_refuse(line, err);
     }

@@ -12,6 +12,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include <corral_answer.h>
 #include <corral_balance.h>
 #include <corral_decode.h>
 #include <corral_health.h>
@@ -91,6 +92,11 @@ typedef struct {
     ngx_int_t                  message_delay;        /* or close */
     ngx_int_t                  tries;
     ngx_http_corral_slot_t     ref;         /* of the service's totals */
+    uint32_t                   failover;    /* corral_failover_e */
+    ngx_uint_t                 replay_started;
+    ngx_msec_t                 hold_time;
+    size_t                     hold_size;
+    size_t                     journal_size;
 } ngx_http_corral_terms_t;
 
 
@@ -143,6 +149,8 @@ typedef struct {
     ngx_str_t                    name;
     ngx_str_t                    upstream_host;
     ngx_str_t                    hash_key;
+    ngx_str_t                    reset;     /* before an answer begins anew */
+    corral_answer_rules_t       *answer;    /* NULL: nothing is replayed */
     ngx_uint_t                   protocol;  /* corral_protocol_e */
     ngx_uint_t                   desired;   /* corral_desired_e */
     ngx_uint_t                   balance_method;     /* corral_method_e */

@@ -34,6 +34,8 @@ static ngx_int_t ngx_http_corral_registry_build_balance(
     ngx_http_corral_service_t *o, ngx_http_corral_tier_t *tier);
 static void ngx_http_corral_registry_build_terms(
     ngx_http_corral_terms_t *terms, corral_service_t *doc);
+static ngx_int_t ngx_http_corral_registry_build_answer(
+    ngx_http_corral_service_t *o, corral_service_t *doc, ngx_pool_t *pool);
 static void ngx_http_corral_registry_build_eject(
     ngx_http_corral_eject_t *eject, corral_service_t *doc);
 static ngx_int_t ngx_http_corral_registry_build_string(ngx_pool_t *pool,
@@ -92,7 +94,10 @@ ngx_http_corral_registry_build(ngx_http_corral_sentry_t *s)
            != NGX_OK
         || ngx_http_corral_registry_build_string(pool, &o->hash_key,
                                                  &doc->hash_key)
-           != NGX_OK)
+           != NGX_OK
+        || ngx_http_corral_registry_build_string(pool, &o->reset, &doc->reset)
+           != NGX_OK
+        || ngx_http_corral_registry_build_answer(o, doc, pool) != NGX_OK)
     {
         ngx_destroy_pool(pool);
         return NGX_ERROR;
@@ -494,6 +499,33 @@ ngx_http_corral_registry_build_terms(ngx_http_corral_terms_t *terms,
     terms->message_delay = doc->message_rate_action
                            == CORRAL_RATE_ACTION_DELAY;
     terms->tries = doc->tries;
+    terms->failover = doc->failover;
+    terms->replay_started = doc->replay_started;
+    terms->hold_time = doc->hold_time;
+    terms->hold_size = doc->hold_size;
+    terms->journal_size = doc->journal_size;
+}
+
+
+/* it was compiled before, when the document was put */
+
+static ngx_int_t
+ngx_http_corral_registry_build_answer(ngx_http_corral_service_t *o,
+    corral_service_t *doc, ngx_pool_t *pool)
+{
+    char  err[CORRAL_DECODE_ERROR];
+
+    if (doc->failover != CORRAL_FAILOVER_REPLAY) {
+        return NGX_OK;
+    }
+
+    o->answer = ngx_palloc(pool, sizeof(corral_answer_rules_t));
+    if (o->answer == NULL) {
+        return NGX_ERROR;
+    }
+
+    return corral_answer_compile(o->answer, doc, err, sizeof(err)) == 0
+           ? NGX_OK : NGX_ERROR;
 }
 
 

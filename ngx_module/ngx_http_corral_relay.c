@@ -30,6 +30,7 @@
 #include "ngx_http_corral.h"
 #include "ngx_http_corral_relay.h"
 #include "ngx_http_corral_relay_pair.h"
+#include "ngx_http_corral_relay_resume.h"
 #include "ngx_http_corral_websocket.h"
 
 #include <sys/random.h>
@@ -44,17 +45,12 @@
 
 static ngx_inline void ngx_http_corral_relay_event(ngx_http_corral_pair_t *p,
     ngx_event_t *ev);
-static void ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p,
-    ngx_http_corral_side_t *a);
 static ngx_uint_t ngx_http_corral_relay_early(ngx_http_corral_pair_t *p,
     ngx_http_corral_side_t *a);
 static ngx_inline void ngx_http_corral_relay_take(ngx_http_corral_pair_t *p,
     ngx_http_corral_side_t *a, u_char *pos, size_t n);
 static void ngx_http_corral_relay_scan(ngx_http_corral_pair_t *p,
     ngx_uint_t i, u_char *pos, size_t n);
-static ngx_inline int ngx_http_corral_relay_next_frame(
-    ngx_http_corral_pair_t *p, ngx_uint_t i, u_char *pos, size_t n,
-    corral_frame_result_t *res);
 static int ngx_http_corral_relay_take_apart(ngx_http_corral_pair_t *p,
     ngx_uint_t i, u_char *pos, size_t n, int rc, corral_frame_result_t *res,
     size_t *good);
@@ -69,10 +65,6 @@ static ngx_inline void ngx_http_corral_relay_send(ngx_http_corral_pair_t *p,
     ngx_http_corral_side_t *s, u_char *pos, size_t n);
 static void ngx_http_corral_relay_send_rest(ngx_http_corral_pair_t *p,
     ngx_http_corral_side_t *s, u_char *pos, size_t n, ssize_t sent);
-static ngx_int_t ngx_http_corral_relay_wait(ngx_http_corral_side_t *s,
-    u_char *pos, size_t n);
-static void ngx_http_corral_relay_flush(ngx_http_corral_pair_t *p,
-    ngx_http_corral_side_t *s);
 
 
 u_char           ngx_http_corral_relay_nonce[8];
@@ -191,7 +183,7 @@ ngx_http_corral_relay_event(ngx_http_corral_pair_t *p, ngx_event_t *ev)
  * again after each call.
  */
 
-static void
+void
 ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p,
     ngx_http_corral_side_t *a)
 {
@@ -253,8 +245,8 @@ ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p,
 
 /*
  * Bytes that were read and not scanned: they came before the pair was made, or
- * a limit held them back.  0: they are still here, since nothing can be sent or
- * may be read yet.
+ * while this side was paused, or a limit held them back.  0: they are still
+ * here, since nothing can be sent or may be read yet.
  */
 
 static ngx_uint_t
@@ -263,7 +255,7 @@ ngx_http_corral_relay_early(ngx_http_corral_pair_t *p,
 {
     ngx_http_corral_bytes_t  *b;
 
-    if (ngx_http_corral_relay_other(p, a)->tail
+    if (a->paused || ngx_http_corral_relay_other(p, a)->tail
         || ((a->frame.flags & CORRAL_FRAME_METERED)
             && ngx_http_corral_relay_limit_wait(p,
                                           ngx_http_corral_relay_index(p, a))))
@@ -291,7 +283,14 @@ static ngx_inline void
 ngx_http_corral_relay_take(ngx_http_corral_pair_t *p,
     ngx_http_corral_side_t *a, u_char *pos, size_t n)
 {
-    if (a->deaf) {
+    if (a->deaf | a->whole) {
+
+        if (!a->deaf) {
+            ngx_http_corral_relay_hold_take(p,
+                                            ngx_http_corral_relay_index(p, a),
+                                            pos, n);
+        }
+
         return;
     }
 
@@ -351,19 +350,6 @@ ngx_http_corral_relay_scan(ngx_http_corral_pair_t *p, ngx_uint_t i,
             p->ended = 1;
         }
     }
-}
-
-
-static ngx_inline int
-ngx_http_corral_relay_next_frame(ngx_http_corral_pair_t *p, ngx_uint_t i,
-    u_char *pos, size_t n, corral_frame_result_t *res)
-{
-    if (p->sides[i].frame.flags & CORRAL_FRAME_METERED) {
-        return ngx_http_corral_relay_limit_scan(p, i, pos, n, res);
-    }
-
-    return corral_frame_scan(&p->sides[i].frame, pos, n,
-                             p->shared->terms.max_message_size[i], res);
 }
 
 
@@ -437,13 +423,28 @@ static u_char *
 ngx_http_corral_relay_control(ngx_http_corral_pair_t *p, ngx_uint_t i,
     u_char *start, u_char *pos, corral_frame_result_t *res)
 {
-    size_t                   len;
-    ngx_http_corral_side_t  *a;
+    size_t  len;
 
-    a = &p->sides[i];
+    if (!ngx_http_corral_relay_see(p, i, res)) {
+        return start;
+    }
 
+    len = res->good - res->start;
+
+    ngx_memmove(start + len, start, pos + res->start - start);
+
+    return start + len;
+}
+
+
+/* a control frame of side i has come; 1: it is not for the other side */
+
+ngx_uint_t
+ngx_http_corral_relay_see(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    corral_frame_result_t *res)
+{
     if (res->opcode == CORRAL_FRAME_CLOSE) {
-        a->said = 1;
+        p->sides[i].said = 1;
         p->ending = 1;
 
         if (p->close_code == 0) {
@@ -455,22 +456,13 @@ ngx_http_corral_relay_control(ngx_http_corral_pair_t *p, ngx_uint_t i,
                                              p->shared->terms.close_timeout);
         }
 
-        return start;
+        return 0;
     }
 
-    if (res->opcode == CORRAL_FRAME_PONG
-        && res->len == sizeof(ngx_http_corral_relay_nonce)
-        && ngx_memcmp(res->payload, ngx_http_corral_relay_nonce, res->len)
-           == 0)
-    {
-        len = res->good - res->start;
-
-        ngx_memmove(start + len, start, pos + res->start - start);
-
-        return start + len;
-    }
-
-    return start;
+    return res->opcode == CORRAL_FRAME_PONG
+           && res->len == sizeof(ngx_http_corral_relay_nonce)
+           && ngx_memcmp(res->payload, ngx_http_corral_relay_nonce, res->len)
+              == 0;
 }
 
 
@@ -506,6 +498,16 @@ ngx_http_corral_relay_count_in(ngx_http_corral_pair_t *p,
             ngx_http_corral_relay_list_use(p);
         }
     }
+}
+
+
+/* bytes of side i went the other way, around ngx_http_corral_relay_take() */
+
+void
+ngx_http_corral_relay_passed(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    size_t bytes, size_t messages, ngx_uint_t data)
+{
+    ngx_http_corral_relay_count_in(p, &p->sides[i], bytes, messages, data);
 }
 
 
@@ -602,21 +604,26 @@ ngx_http_corral_relay_send_rest(ngx_http_corral_pair_t *p,
 }
 
 
-static ngx_int_t
+/* n bytes more for a side that takes nothing now; NGX_OK or NGX_ERROR */
+
+ngx_int_t
 ngx_http_corral_relay_wait(ngx_http_corral_side_t *s, u_char *pos, size_t n)
 {
     size_t                    left;
+    ngx_log_t                *log;
     ngx_http_corral_bytes_t  *t;
 
     t = s->tail;
+    log = s->connection ? s->connection->log : ngx_cycle->log;
 
     if (t == NULL) {
-        s->tail = ngx_http_corral_relay_bytes(pos, n, n, s->connection->log);
+        s->tail = ngx_http_corral_relay_bytes(pos, n, n, log);
         if (s->tail == NULL) {
             return NGX_ERROR;
         }
 
-        return ngx_handle_write_event(s->connection->write, 0);
+        return s->connection ? ngx_handle_write_event(s->connection->write, 0)
+                             : NGX_OK;
     }
 
     /* only small frames of our own, and what followed them in one buffer */
@@ -625,7 +632,7 @@ ngx_http_corral_relay_wait(ngx_http_corral_side_t *s, u_char *pos, size_t n)
         left = t->last - t->pos;
 
         t = ngx_http_corral_relay_bytes(t->data + t->pos, left, left + n + 256,
-                                        s->connection->log);
+                                        log);
         if (t == NULL) {
             return NGX_ERROR;
         }
@@ -641,7 +648,9 @@ ngx_http_corral_relay_wait(ngx_http_corral_side_t *s, u_char *pos, size_t n)
 }
 
 
-static void
+/* sends the tail of a side, as much of it as it takes */
+
+void
 ngx_http_corral_relay_flush(ngx_http_corral_pair_t *p,
     ngx_http_corral_side_t *s)
 {

@@ -20,6 +20,8 @@
 
 typedef struct ngx_http_corral_pair_s  ngx_http_corral_pair_t;
 
+struct ngx_http_corral_handshake_s;
+
 
 /* What the connection list shows of one pair (corral_schema.h). */
 
@@ -37,6 +39,7 @@ typedef struct {
     ngx_str_t    path;
     ngx_uint_t   method;                    /* ngx_http_corral_method_e */
     ngx_uint_t   closing;
+    ngx_uint_t   resumed;                   /* times it got another instance */
     time_t       connected_at;
     time_t       last_activity;
     time_t       expires;                   /* 0: never */
@@ -62,12 +65,13 @@ typedef struct {
 } ngx_http_corral_filter_t;
 
 
-/* What the handshake hands over. */
+/* What the handshake hands over; agreed is of ngx_http_corral_handshake.h. */
 
 typedef struct {
     ngx_str_t                 head;         /* the 101 for the client */
     ngx_str_t                 early;        /* bytes the agent sent behind it */
     ngx_http_corral_terms_t  *terms;        /* nothing in it is unset */
+    void                     *agreed;
     ngx_http_cleanup_t       *cleanup;      /* the handshake's own, of r */
     ngx_uint_t                deflate;      /* RSV1 is allowed */
 } ngx_http_corral_start_t;
@@ -101,6 +105,13 @@ ngx_int_t ngx_http_corral_relay_init(ngx_cycle_t *cycle);
 ngx_int_t ngx_http_corral_relay_start(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_http_corral_start_t *start);
 
+/*
+ * The handshake of a pair that has lost its instance has ended: in a 101 that
+ * is as good as the first one, or in no instance.  Frees the handshake.
+ */
+void ngx_http_corral_relay_move_joined(struct ngx_http_corral_handshake_s *h);
+void ngx_http_corral_relay_move_failed(struct ngx_http_corral_handshake_s *h);
+
 /* 1 if the client's connection belongs to a pair, and not to a request */
 ngx_uint_t ngx_http_corral_relay_owns(ngx_connection_t *c);
 
@@ -109,6 +120,12 @@ void ngx_http_corral_relay_exit(void);
 
 /* number of pairs in this worker */
 ngx_uint_t ngx_http_corral_relay_count(void);
+
+/*
+ * Number of messages so far that this worker has seen in flight at two deaths,
+ * and the service of the last of them (empty; points into static memory).
+ */
+ngx_uint_t ngx_http_corral_relay_suspects(ngx_str_t *service_id);
 
 /*
  * The connection list is published as differences.  next returns, for each
@@ -138,6 +155,14 @@ void ngx_http_corral_relay_close(ngx_http_corral_filter_t *filter,
  */
 ngx_uint_t ngx_http_corral_relay_renew(ngx_http_corral_filter_t *filter,
     time_t expires);
+
+/*
+ * Closes with 4401 those of the next max pairs that are revoked by now.  *at
+ * is NULL and *n 0 at the beginning.  NGX_AGAIN, or NGX_OK when all were looked
+ * at.
+ */
+ngx_int_t ngx_http_corral_relay_revoke(void **at, ngx_uint_t *n,
+    ngx_uint_t max);
 
 /*
  * The same as close, at a pace: those that are idle longest first, each when

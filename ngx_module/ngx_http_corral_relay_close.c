@@ -10,12 +10,11 @@
 #include "ngx_http_corral.h"
 #include "ngx_http_corral_relay.h"
 #include "ngx_http_corral_relay_pair.h"
+#include "ngx_http_corral_relay_resume.h"
 
 
 static void ngx_http_corral_relay_owe(ngx_http_corral_pair_t *p, ngx_uint_t i,
     ngx_uint_t code);
-static void ngx_http_corral_relay_fault(ngx_http_corral_pair_t *p,
-    ngx_uint_t lost);
 static ngx_uint_t ngx_http_corral_relay_boundary(ngx_http_corral_pair_t *p,
     ngx_uint_t i);
 static void ngx_http_corral_relay_lingered(ngx_http_corral_pair_t *p);
@@ -40,6 +39,16 @@ ngx_http_corral_relay_ended(ngx_http_corral_pair_t *p, ngx_uint_t i,
 
     if (a->eof) {
         return;
+    }
+
+    if (i == NGX_HTTP_CORRAL_AGENT
+        && p->resume && ngx_http_corral_relay_move_lost(p, lost) == NGX_OK)
+    {
+        return;
+    }
+
+    if (i == NGX_HTTP_CORRAL_CLIENT && p->resume) {
+        ngx_http_corral_relay_move_cancel(p);
     }
 
     p->ending = 1;
@@ -83,15 +92,19 @@ ngx_http_corral_relay_ended(ngx_http_corral_pair_t *p, ngx_uint_t i,
  * long ends without a Close, unless the connection was lost.
  */
 
-static void
+void
 ngx_http_corral_relay_fault(ngx_http_corral_pair_t *p, ngx_uint_t lost)
 {
     time_t     age;
     ngx_str_t  id;
 
-    age = ngx_time() - ngx_http_corral_record_opened(p->record);
+    age = (ngx_time() - ngx_http_corral_record_opened(p->record)) * 1000;
 
-    if (!lost && age * 1000 >= (time_t) p->shared->terms.early_end) {
+    if (ngx_http_corral_relay_resumed(p)) {
+        age = ngx_current_msec - p->resume->joined;
+    }
+
+    if (!lost && age >= (time_t) p->shared->terms.early_end) {
         return;
     }
 
@@ -125,6 +138,16 @@ ngx_http_corral_relay_mute(ngx_http_corral_pair_t *p, ngx_uint_t i)
     ngx_http_corral_side_t  *s;
 
     s = &p->sides[i];
+
+    if (i == NGX_HTTP_CORRAL_AGENT
+        && p->resume && ngx_http_corral_relay_move_mute(p) == NGX_OK)
+    {
+        return;
+    }
+
+    if (i == NGX_HTTP_CORRAL_CLIENT && p->resume) {
+        ngx_http_corral_relay_move_cancel(p);
+    }
 
     p->ending = 1;
 
@@ -207,6 +230,10 @@ ngx_http_corral_relay_shut(ngx_http_corral_pair_t *p, ngx_uint_t client,
     ngx_http_corral_closing_t  *closing;
 
     p->ending = 1;
+
+    if (p->resume) {
+        ngx_http_corral_relay_move_cancel(p);
+    }
 
     if (!p->own) {
         p->own = 1;
@@ -336,7 +363,9 @@ ngx_http_corral_relay_boundary(ngx_http_corral_pair_t *p, ngx_uint_t i)
 
     from = &p->sides[!i];
 
-    if (corral_frame_boundary(&from->frame)) {
+    if (corral_frame_boundary(&from->frame)
+        || ngx_http_corral_relay_hold_boundary(p, !i))
+    {
         from->frame.flags &= ~CORRAL_FRAME_PIECES;
         return 1;
     }
@@ -356,6 +385,10 @@ ngx_http_corral_relay_settle(ngx_http_corral_pair_t *p)
 {
     ngx_uint_t               i, over, done;
     ngx_http_corral_side_t  *s, *from;
+
+    if (p->moving && !p->ended) {
+        return;                             /* nothing has ended yet */
+    }
 
     over = 0;
     done = 0;
@@ -409,7 +442,7 @@ ngx_http_corral_relay_settle(ngx_http_corral_pair_t *p)
     if (p->closing && p->closing->waiters
         && s->told && s->tail == NULL && !s->mute)
     {
-        ngx_http_corral_relay_answer(p->closing, 1);
+        ngx_http_corral_relay_answer(p->closing, 1, 1);
     }
 }
 

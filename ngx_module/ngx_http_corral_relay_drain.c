@@ -10,7 +10,9 @@
  *
  * A ring holds the pairs in the order of their turn.  One that was used since,
  * or is within a message, goes to its end: so a tick looks at each pair at most
- * once.  Pairs may end meanwhile and their memory may be another's: the number
+ * once.  A pair that is to leave an instance, and may go on with another one,
+ * is moved there instead, if it can be when nobody waits for an answer.  Pairs
+ * may end meanwhile and their memory may be another's: the number
  * tells.  The ring lives until all have had their turn, the order (who asked)
  * until all have ended.  The timer is cancelable: as long as there are pairs,
  * the clock of the relay keeps the worker.
@@ -18,6 +20,7 @@
 
 
 #include "ngx_http_corral_relay_pair.h"
+#include "ngx_http_corral_relay_resume.h"
 
 
 #define NGX_HTTP_CORRAL_DRAIN_TICK  100             /* ms */
@@ -26,6 +29,7 @@
 typedef struct {
     ngx_http_corral_pair_t      *pair;
     uint32_t                     number;
+    uint32_t                     resumed;      /* times, then */
     uint64_t                     last;         /* message, as last seen */
 } ngx_http_corral_drain_turn_t;
 
@@ -43,6 +47,7 @@ typedef struct {
     ngx_msec_t                       time;     /* ms until the deadline */
     uint64_t                         pace;     /* pairs in 1,000 s */
     ngx_uint_t                       code;
+    ngx_uint_t                       away;     /* from an instance */
     ngx_uint_t                       retry_after;
     size_t                           len;
     u_char                           reason[NGX_HTTP_CORRAL_RELAY_REASON];
@@ -101,6 +106,7 @@ ngx_http_corral_relay_drain(ngx_http_corral_filter_t *filter,
     d->start = ngx_current_msec;
     d->time = drain->deadline;
     d->code = drain->code;
+    d->away = filter->instance_id.len != 0;
     d->retry_after = drain->retry_after;
     d->len = ngx_min(drain->reason.len, sizeof(d->reason));
     ngx_memcpy(d->reason, drain->reason.data, d->len);
@@ -162,6 +168,7 @@ ngx_http_corral_drain_fill(ngx_http_corral_drain_ring_t *d,
             t = &d->ring[d->left++];
             t->pair = p;
             t->number = p->number;
+            t->resumed = ngx_http_corral_relay_resumed(p);
             t->last = p->last;
         }
     }
@@ -230,11 +237,26 @@ ngx_http_corral_drain_turn(ngx_http_corral_drain_ring_t *d, ngx_uint_t now)
         return 0;                           /* it goes without us */
     }
 
-    if (!now && (p->last != t.last || !ngx_http_corral_relay_quiet(p))) {
+    if (d->away
+        && (p->moving || ngx_http_corral_relay_resumed(p) != t.resumed))
+    {
+        ngx_http_corral_relay_answer(p->closing, 0, 0);
+        return 0;                           /* it has left */
+    }
+
+    if (!now
+        && (p->last != t.last || !ngx_http_corral_relay_quiet(p)
+            || (d->away && ngx_http_corral_relay_asking(p))))
+    {
         t.last = p->last;
         d->ring[(d->head + d->left) % d->size] = t;
         d->left++;
         return 0;
+    }
+
+    if (d->away && ngx_http_corral_relay_move_away(p) == NGX_OK) {
+        ngx_http_corral_relay_answer(p->closing, 0, 0);
+        return 1;
     }
 
     ngx_http_corral_drain_close(d, p);

@@ -9,6 +9,7 @@
 #include "ngx_http_corral.h"
 #include "ngx_http_corral_relay.h"
 #include "ngx_http_corral_relay_pair.h"
+#include "ngx_http_corral_relay_resume.h"
 #include "ngx_http_corral_sync.h"
 #include "ngx_http_corral_websocket.h"
 
@@ -59,7 +60,9 @@ ngx_http_corral_relay_end(ngx_http_corral_pair_t *p)
     if (p->reset) {
         ngx_http_corral_relay_reset(c);
 
-        if (!p->sides[NGX_HTTP_CORRAL_AGENT].told) {
+        if (!p->sides[NGX_HTTP_CORRAL_AGENT].told
+            && p->sides[NGX_HTTP_CORRAL_AGENT].connection)
+        {
             ngx_http_corral_relay_reset(
                                  p->sides[NGX_HTTP_CORRAL_AGENT].connection);
         }
@@ -101,9 +104,9 @@ ngx_http_corral_relay_end_kept(ngx_http_corral_pair_t *p,
 
     state = r->upstream->state;
     state->response_time = ngx_current_msec - r->upstream->start_time;
-    state->response_length = agent->bytes;
-    state->bytes_received += agent->bytes;
-    state->bytes_sent = agent->connection->sent;
+    state->response_length = agent->bytes - ngx_http_corral_relay_before(p);
+    state->bytes_received += state->response_length;
+    state->bytes_sent = ngx_http_corral_relay_sent(p);
 
     for (cln = r->cleanup; cln; cln = cln->next) {
         if (cln->handler == ngx_http_corral_relay_kept_cleanup) {
@@ -134,6 +137,7 @@ ngx_http_corral_relay_sum(ngx_http_corral_pair_t *p,
     ws->messages_sent = agent->messages;
     ws->bytes_received = client->bytes;
     ws->bytes_sent = agent->bytes;
+    ws->resumed = ngx_http_corral_relay_resumed(p);
     ws->close_code = p->close_code ? p->close_code : 1006;
     ws->close_sent = client->told && client->tail == NULL && !client->mute;
 }
@@ -143,25 +147,49 @@ static void
 ngx_http_corral_relay_log(ngx_http_corral_pair_t *p,
     ngx_http_corral_websocket_t *ws)
 {
-    ngx_http_corral_shared_t      *shared;
-    ngx_http_corral_record_end_t   end;
+    ngx_http_corral_record_end_t  end;
+
+    ngx_http_corral_relay_end_of(p, ws, &end);
+    ngx_http_corral_record_log(p->record, &end);
+}
+
+
+/* what is known of a pair beside its record */
+
+void
+ngx_http_corral_relay_end_of(ngx_http_corral_pair_t *p,
+    ngx_http_corral_websocket_t *ws, ngx_http_corral_record_end_t *end)
+{
+    ngx_http_corral_shared_t  *shared;
 
     shared = p->shared;
 
-    end.connection = p->sides[NGX_HTTP_CORRAL_CLIENT].connection;
-    end.hc = p->hc;
-    end.srv_conf = shared->srv_conf;
-    end.loc_conf = shared->loc_conf;
-    end.service_id.data = shared->names;
-    end.service_id.len = shared->id_len;
-    end.service_name.data = shared->names + shared->id_len;
-    end.service_name.len = shared->name_len;
-    end.terms = &shared->terms;
-    end.websocket = ws;
-    end.upstream_sent = p->sides[NGX_HTTP_CORRAL_AGENT].connection->sent;
-    end.upstream_received = p->sides[NGX_HTTP_CORRAL_AGENT].bytes;
+    end->connection = p->sides[NGX_HTTP_CORRAL_CLIENT].connection;
+    end->hc = p->hc;
+    end->srv_conf = shared->srv_conf;
+    end->loc_conf = shared->loc_conf;
+    end->service_id.data = shared->names;
+    end->service_id.len = shared->id_len;
+    end->service_name.data = shared->names + shared->id_len;
+    end->service_name.len = shared->name_len;
+    end->terms = &shared->terms;
+    end->websocket = ws;
+    end->upstream_sent = ngx_http_corral_relay_sent(p);
+    end->upstream_received = p->sides[NGX_HTTP_CORRAL_AGENT].bytes
+                             - ngx_http_corral_relay_before(p);
+}
 
-    ngx_http_corral_record_log(p->record, &end);
+
+/* bytes that went to the agent of now */
+
+off_t
+ngx_http_corral_relay_sent(ngx_http_corral_pair_t *p)
+{
+    ngx_connection_t  *c;
+
+    c = p->sides[NGX_HTTP_CORRAL_AGENT].connection;
+
+    return c ? c->sent : p->resume->sent;
 }
 
 
@@ -175,8 +203,15 @@ ngx_http_corral_relay_free(ngx_http_corral_pair_t *p, ngx_uint_t sent)
 
     closing = p->closing;
 
+    if (p->resume) {
+        ngx_http_corral_relay_resume_free(p);
+    }
+
     ngx_http_corral_table_release(&p->hold);
-    ngx_close_connection(p->sides[NGX_HTTP_CORRAL_AGENT].connection);
+
+    if (p->sides[NGX_HTTP_CORRAL_AGENT].connection) {
+        ngx_close_connection(p->sides[NGX_HTTP_CORRAL_AGENT].connection);
+    }
 
     for (i = 0; i < 2; i++) {
 
@@ -200,7 +235,7 @@ ngx_http_corral_relay_free(ngx_http_corral_pair_t *p, ngx_uint_t sent)
     ngx_http_corral_sync_connections();
 
     if (closing) {
-        ngx_http_corral_relay_answer(closing, sent);
+        ngx_http_corral_relay_answer(closing, 1, sent);
         ngx_free(closing);
     }
 }
@@ -208,12 +243,12 @@ ngx_http_corral_relay_free(ngx_http_corral_pair_t *p, ngx_uint_t sent)
 
 /*
  * The pair has ended, or its client has got the Close and need only answer it:
- * whoever ordered that is told.
+ * whoever ordered that is told.  closed 0: it went elsewhere instead.
  */
 
 void
 ngx_http_corral_relay_answer(ngx_http_corral_closing_t *closing,
-    ngx_uint_t sent)
+    ngx_uint_t closed, ngx_uint_t sent)
 {
     ngx_http_corral_order_t   *order;
     ngx_http_corral_waiter_t  *w, *next;
@@ -226,7 +261,7 @@ ngx_http_corral_relay_answer(ngx_http_corral_closing_t *closing,
         order = w->order;
         ngx_free(w);
 
-        order->closed++;
+        order->closed += closed;
         order->sent += sent;
 
         if (--order->open == 0) {

@@ -10,6 +10,7 @@
 
 
 #include "ngx_http_corral_relay_pair.h"
+#include "ngx_http_corral_relay_resume.h"
 
 
 #define NGX_HTTP_CORRAL_RELAY_CHUNK    65536
@@ -157,11 +158,23 @@ ngx_http_corral_shared_t *
 ngx_http_corral_relay_list_share(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_http_corral_terms_t *terms)
 {
-    size_t                      len, names;
+    size_t                      len, names, rules;
+    ngx_http_corral_service_t  *service;
     ngx_http_corral_shared_t   *s, *found, **bucket;
 
     names = ctx->service_id.len + ctx->service_name.len;
     len = offsetof(ngx_http_corral_shared_t, names) + names;
+    rules = 0;
+    service = NULL;
+
+    if (terms->failover == CORRAL_FAILOVER_REPLAY) {
+        service = ngx_http_corral_registry_find(&ctx->service_id);
+
+        if (service && service->answer) {
+            rules = ngx_align(len, NGX_ALIGNMENT);
+            len = rules + sizeof(corral_answer_rules_t) + service->reset.len;
+        }
+    }
 
     s = ngx_calloc(len, r->connection->log);
     if (s == NULL) {
@@ -178,9 +191,18 @@ ngx_http_corral_relay_list_share(ngx_http_request_t *r,
     ngx_memcpy(ngx_cpymem(s->names, ctx->service_id.data, s->id_len),
                ctx->service_name.data, s->name_len);
 
+    if (rules) {
+        s->rules = rules;
+        s->reset_len = service->reset.len;
+
+        ngx_memcpy(ngx_cpymem((u_char *) s + rules, service->answer,
+                              sizeof(corral_answer_rules_t)),
+                   service->reset.data, s->reset_len);
+    }
+
     len -= offsetof(ngx_http_corral_shared_t, terms);
 
-    s->hash = ngx_murmur_hash2((u_char *) &s->terms, len);
+    s->hash = (uint32_t) corral_balance_key(&s->terms, len);
 
     bucket = &ngx_http_corral_relay_shared[s->hash
                                            % NGX_HTTP_CORRAL_RELAY_SHARED];
@@ -223,6 +245,32 @@ ngx_http_corral_relay_list_unshare(ngx_http_corral_shared_t *shared)
     *s = shared->next;
 
     ngx_free(shared);
+}
+
+
+/* Number of pairs of the same service in this worker. */
+
+ngx_uint_t
+ngx_http_corral_relay_list_service(ngx_http_corral_pair_t *p)
+{
+    ngx_uint_t                 i, n;
+    ngx_http_corral_shared_t  *s;
+
+    n = 0;
+
+    for (i = 0; i < NGX_HTTP_CORRAL_RELAY_SHARED; i++) {
+
+        for (s = ngx_http_corral_relay_shared[i]; s; s = s->next) {
+
+            if (s->id_len == p->shared->id_len
+                && ngx_memcmp(s->names, p->shared->names, s->id_len) == 0)
+            {
+                n += s->refs;
+            }
+        }
+    }
+
+    return n;
 }
 
 
@@ -377,6 +425,7 @@ ngx_http_corral_relay_list_view(ngx_http_corral_pair_t *p,
 
     view->method = ngx_http_corral_record_method(p->record);
     view->closing = p->own || p->lingering || client->said || agent->said;
+    view->resumed = ngx_http_corral_relay_resumed(p);
     view->connected_at = ngx_http_corral_record_opened(p->record);
     view->last_activity = ngx_time()
                           - (time_t) ((ngx_current_msec - p->last) / 1000);

@@ -61,10 +61,12 @@ typedef struct {
 
 /*
  * What connections of one service and location have in common: interned by
- * content, freed with the last pair.
+ * content, freed with the last pair.  Behind the names stand, if the service
+ * replays, its rules and its reset message.
  */
 
 typedef struct ngx_http_corral_shared_s  ngx_http_corral_shared_t;
+typedef struct ngx_http_corral_resume_s  ngx_http_corral_resume_t;
 
 struct ngx_http_corral_shared_s {
     ngx_http_corral_shared_t    *next;
@@ -78,6 +80,8 @@ struct ngx_http_corral_shared_s {
     void                       **loc_conf;
     uint16_t                     id_len;
     uint16_t                     name_len;
+    uint16_t                     rules;        /* where they stand, 0: none */
+    uint16_t                     reset_len;
     u_char                       names[];      /* service_id, service_name */
 };
 
@@ -138,8 +142,11 @@ typedef struct {
     unsigned                     owe_close:1;
     unsigned                     owe_ping:1;
     unsigned                     waiting:1;    /* for an answer to our ping */
-    unsigned                     early:1;      /* rest is not scanned yet,
-                                                  nothing is read before */
+    unsigned                     early:1;      /* rest is not scanned yet, or
+                                                  paused is set; nothing is
+                                                  read before */
+    unsigned                     paused:1;     /* it is not read for a while */
+    unsigned                     whole:1;      /* goes message by message */
 } ngx_http_corral_side_t;
 
 
@@ -151,6 +158,8 @@ struct ngx_http_corral_pair_s {
     ngx_http_corral_record_t    *record;
     ngx_http_corral_shared_t    *shared;
     ngx_http_corral_closing_t   *closing;
+    ngx_http_corral_resume_t    *resume;       /* NULL: never with another
+                                                  instance */
     ngx_http_corral_paced_t     *limits;       /* NULL: none */
     ngx_http_corral_hold_t       hold;
     uint32_t                     number;       /* of the connection id; 0: the
@@ -167,6 +176,7 @@ struct ngx_http_corral_pair_s {
     unsigned                     hurry:1;
     unsigned                     reset:1;      /* end it with a RST */
     unsigned                     lost:1;       /* the agent failed */
+    unsigned                     moving:1;     /* it has no agent now */
     unsigned                     ended:1;
     unsigned                     changed:1;    /* queued in used */
     unsigned                     published:1;  /* the list has shown it */
@@ -234,6 +244,16 @@ ngx_http_corral_relay_quiet(ngx_http_corral_pair_t *p)
 
 void ngx_http_corral_relay_handler(ngx_event_t *ev);
 void ngx_http_corral_relay_kept_handler(ngx_event_t *ev);
+void ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p,
+    ngx_http_corral_side_t *a);
+ngx_uint_t ngx_http_corral_relay_see(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    corral_frame_result_t *res);
+void ngx_http_corral_relay_passed(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    size_t bytes, size_t messages, ngx_uint_t data);
+ngx_int_t ngx_http_corral_relay_wait(ngx_http_corral_side_t *s, u_char *pos,
+    size_t n);
+void ngx_http_corral_relay_flush(ngx_http_corral_pair_t *p,
+    ngx_http_corral_side_t *s);
 void ngx_http_corral_relay_put(ngx_http_corral_pair_t *p, ngx_uint_t i,
     u_char *pos, size_t n);
 ngx_http_corral_bytes_t *ngx_http_corral_relay_bytes(u_char *data, size_t len,
@@ -247,6 +267,7 @@ extern u_char  ngx_http_corral_relay_nonce[8];     /* payload of our pings */
 
 void ngx_http_corral_relay_ended(ngx_http_corral_pair_t *p, ngx_uint_t i,
     ngx_uint_t lost);
+void ngx_http_corral_relay_fault(ngx_http_corral_pair_t *p, ngx_uint_t lost);
 void ngx_http_corral_relay_lose(ngx_http_corral_pair_t *p, ngx_uint_t i);
 void ngx_http_corral_relay_mute(ngx_http_corral_pair_t *p, ngx_uint_t i);
 void ngx_http_corral_relay_refuse(ngx_http_corral_pair_t *p, ngx_uint_t i,
@@ -261,8 +282,11 @@ void ngx_http_corral_relay_expire(ngx_http_corral_pair_t *p);
 /* ngx_http_corral_relay_end.c: its end */
 
 void ngx_http_corral_relay_end(ngx_http_corral_pair_t *p);
+void ngx_http_corral_relay_end_of(ngx_http_corral_pair_t *p,
+    ngx_http_corral_websocket_t *ws, ngx_http_corral_record_end_t *end);
+off_t ngx_http_corral_relay_sent(ngx_http_corral_pair_t *p);
 void ngx_http_corral_relay_answer(ngx_http_corral_closing_t *closing,
-    ngx_uint_t sent);
+    ngx_uint_t closed, ngx_uint_t sent);
 void ngx_http_corral_relay_kept_cleanup(void *data);
 
 /* ngx_http_corral_relay_time.c: when something is due */
@@ -276,6 +300,10 @@ ngx_uint_t ngx_http_corral_relay_time_progress(ngx_http_corral_side_t *s,
     ngx_uint_t *queued);
 
 void ngx_http_corral_relay_time_arm(ngx_http_corral_pair_t *p);
+
+/* ngx_http_corral_relay_token.c: the end of a token before its time */
+
+ngx_uint_t ngx_http_corral_relay_token_check(ngx_http_corral_pair_t *p);
 
 /* ngx_http_corral_relay_limit.c: how much and how long */
 
@@ -302,12 +330,28 @@ ngx_http_corral_shared_t *ngx_http_corral_relay_list_share(
     ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx,
     ngx_http_corral_terms_t *terms);
 void ngx_http_corral_relay_list_unshare(ngx_http_corral_shared_t *shared);
+ngx_uint_t ngx_http_corral_relay_list_service(ngx_http_corral_pair_t *p);
 ngx_http_corral_pair_t *ngx_http_corral_relay_list_walk(void **at,
     ngx_uint_t *n);
 ngx_uint_t ngx_http_corral_relay_list_matches(ngx_http_corral_pair_t *p,
     ngx_http_corral_filter_t *filter);
 ngx_int_t ngx_http_corral_relay_list_order(ngx_http_corral_pair_t *p,
     ngx_http_corral_order_t *order);
+
+
+/* the scanner of side i, by way of its limits if it has any */
+
+static ngx_inline int
+ngx_http_corral_relay_next_frame(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    u_char *pos, size_t n, corral_frame_result_t *res)
+{
+    if (p->sides[i].frame.flags & CORRAL_FRAME_METERED) {
+        return ngx_http_corral_relay_limit_scan(p, i, pos, n, res);
+    }
+
+    return corral_frame_scan(&p->sides[i].frame, pos, n,
+                             p->shared->terms.max_message_size[i], res);
+}
 
 
 #endif /* _NGX_HTTP_CORRAL_RELAY_PAIR_H_INCLUDED_ */

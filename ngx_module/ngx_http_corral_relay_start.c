@@ -10,6 +10,7 @@
 #include "ngx_http_corral.h"
 #include "ngx_http_corral_relay.h"
 #include "ngx_http_corral_relay_pair.h"
+#include "ngx_http_corral_relay_resume.h"
 #include "ngx_http_corral_sync.h"
 #include "ngx_http_corral_websocket.h"
 
@@ -86,6 +87,13 @@ ngx_http_corral_relay_start(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx,
     ngx_post_event(c->read, &ngx_posted_events);
     ngx_post_event(u->read, &ngx_posted_events);
 
+    /*
+     * It may have been revoked while the agent thought about the handshake; the
+     * events above settle it.
+     */
+
+    (void) ngx_http_corral_relay_token_check(p);
+
     return NGX_OK;
 }
 
@@ -113,7 +121,10 @@ ngx_http_corral_relay_prepare(ngx_http_corral_pair_t *p,
     p->shared = ngx_http_corral_relay_list_share(r, ctx, start->terms);
     p->record = ngx_http_corral_record_create(r, ctx, !p->kept);
 
-    if (p->shared == NULL || p->record == NULL) {
+    if (p->shared == NULL || p->record == NULL
+        || ngx_http_corral_relay_resume_create(p, ctx, start->agreed)
+           != NGX_OK)
+    {
         goto failed;
     }
 
@@ -165,6 +176,10 @@ failed:
         ngx_free(client->rest);
     }
 
+    if (p->resume) {
+        ngx_http_corral_relay_resume_free(p);
+    }
+
     if (p->record) {
         ngx_free(p->record);
     }
@@ -201,6 +216,8 @@ ngx_http_corral_relay_take_over(ngx_http_corral_pair_t *p,
     for (i = 0; i < 2; i++) {
         p->sides[i].connection = c[i];
         p->sides[i].heard = ngx_http_corral_relay_now();
+
+        p->sides[i].whole = p->resume != NULL;
 
         corral_frame_init(&p->sides[i].frame,
                           deflate | (i == NGX_HTTP_CORRAL_CLIENT

@@ -374,6 +374,11 @@ ngx_http_corral_relay_time_progress(ngx_http_corral_side_t *s,
 
     n = 0;
 
+    if (s->connection == NULL) {
+        *queued = 0;                        /* the agent is lost */
+        return 0;
+    }
+
 #if (NGX_LINUX)
 
     if (ioctl(s->connection->fd, SIOCOUTQ, &n) == -1) {

@@ -21,6 +21,8 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include <corral_schema.h>
+
 #include "ngx_http_corral_table_slots.h"
 
 #include <sys/random.h>
@@ -129,7 +131,8 @@ ngx_http_corral_table_init_zone(ngx_shm_zone_t *zone, void *data)
 /*
  * Six tenths of the zone are slots, a third is two images: 16m hold 12,000
  * slots and images of 2.8 MB, enough for 10,000 instances of 1,000 services.
- * A twenty-fifth holds sessions: 28,000.
+ * A thirtieth holds sessions, 23,000, and a sixty-fourth what is revoked, all
+ * 10,000 of it.
  */
 
 static ngx_int_t
@@ -161,13 +164,18 @@ ngx_http_corral_table_alloc(ngx_slab_pool_t *shpool, size_t size,
     sh->images[0].data = ngx_slab_alloc(shpool, sh->image_size);
     sh->images[1].data = ngx_slab_alloc(shpool, sh->image_size);
 
-    sh->affinity.n = size / 25 / sizeof(corral_affinity_entry_t)
+    sh->affinity.n = size / 30 / sizeof(corral_affinity_entry_t)
                      / CORRAL_AFFINITY_WAYS * CORRAL_AFFINITY_WAYS;
     sh->affinity.entries = ngx_slab_calloc(shpool, sh->affinity.n
                                           * sizeof(corral_affinity_entry_t));
 
+    sh->nrevocations = ngx_min(size / 64 / sizeof(corral_revocation_t),
+                               CORRAL_REVOCATIONS_MAX);
+    sh->revocations = ngx_slab_alloc(shpool, sh->nrevocations
+                                             * sizeof(corral_revocation_t));
+
     if (sh->slots == NULL || sh->buckets == NULL
-        || sh->affinity.entries == NULL
+        || sh->affinity.entries == NULL || sh->revocations == NULL
         || sh->images[0].data == NULL || sh->images[1].data == NULL)
     {
         return NGX_ERROR;
@@ -188,10 +196,11 @@ ngx_http_corral_table_attach(ngx_cycle_t *cycle, ngx_shm_zone_t *zone)
 
     ngx_http_corral_shpool = (ngx_slab_pool_t *) zone->shm.addr;
     ngx_http_corral_sh = ngx_http_corral_shpool->data;
+    ngx_http_corral_table_suspect_init(&ngx_http_corral_sh->suspects);
 
     sh = ngx_http_corral_sh;
 
-    /* 112 bytes a slot: 1.3 MB beside a zone of 16m */
+    /* 144 bytes a slot: 1.9 MB beside a zone of 16m */
 
     ngx_http_corral_locals = ngx_pcalloc(cycle->pool,
                               sh->nslots * sizeof(ngx_http_corral_local_t));

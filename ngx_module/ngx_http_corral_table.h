@@ -13,6 +13,7 @@
 #include <ngx_core.h>
 
 #include <corral_affinity.h>
+#include <corral_revocation.h>
 #include <corral_health.h>
 
 
@@ -76,6 +77,10 @@ typedef struct {
     X(bytes_out,      "WebSocket bytes to clients, framing included")         \
     X(closes_normal,  "WebSockets that ended with close code 1000 or 1001")   \
     X(closes_other,   "WebSockets that ended in any other way")               \
+    X(moves,          "WebSockets that went on with another instance")        \
+    X(moves_refused,  "WebSockets that could not, and were closed")           \
+    X(replayed,       "WebSocket messages sent again to another instance")    \
+    X(suspects,       "WebSocket messages that saw two instances die")        \
     X(closes_protocol, "WebSockets closed for a frame that is broken")        \
     X(closes_size,    "WebSockets closed for a message that is too big")      \
     X(closes_rate,    "WebSockets closed for too many messages")              \
@@ -84,6 +89,9 @@ typedef struct {
     X(closes_forced,  "WebSockets closed by request")                         \
     X(closes_drained, "WebSockets closed by a drain")                         \
     X(closes_expired, "WebSockets closed as their token expired")             \
+    X(closes_revoked, "WebSockets closed as their token was revoked")         \
+    X(revoked,        "requests refused as their token was revoked")          \
+    X(unsure,         "requests refused as Redis did not tell what is")       \
     X(closes_dead,    "sides of WebSockets that did not answer a ping")       \
     X(delays,         "times a side was not read for its rate")
 
@@ -281,6 +289,15 @@ void ngx_http_corral_table_add(ngx_http_corral_slot_t ref,
     ngx_http_corral_totals_t *delta);
 void ngx_http_corral_table_flush(void);
 
+/*
+ * Messages that have seen two instances die, by a hash of service and content:
+ * the zone remembers the last of them for 60 s.  suspects says whether there is
+ * any; so nobody hashes for nothing.
+ */
+void ngx_http_corral_table_suspect_add(uint64_t hash);
+ngx_uint_t ngx_http_corral_table_suspect(uint64_t hash);
+ngx_uint_t ngx_http_corral_table_suspects(void);
+
 /* For metrics and status.  Return 0 when the slot or process is not in use. */
 ngx_uint_t ngx_http_corral_table_slots(void);
 ngx_uint_t ngx_http_corral_table_view(ngx_uint_t slot,
@@ -298,6 +315,27 @@ corral_affinity_t *ngx_http_corral_table_affinity(void);
 void ngx_http_corral_table_secret(ngx_str_t *secret);
 ngx_int_t ngx_http_corral_table_key(ngx_http_corral_slot_t ref,
     ngx_str_t *key);
+
+/* Which list of revocations; all zero: that of a store that has none. */
+
+typedef struct {
+    u_char       id[16];                    /* of the store, random */
+    uint64_t     n;
+} ngx_http_corral_revoked_t;
+
+/*
+ * What is revoked, for processes that begin when Redis is away.  put: the list
+ * of this version, unless a later one of the same store is there or there is no
+ * room; NGX_DECLINED then.  get: takes at most max entries, returns how many,
+ * 0 if there is none.  heard: Redis has told now; heard_at: when it last has,
+ * 0 if it never has.
+ */
+ngx_int_t ngx_http_corral_table_revocations_put(corral_revocation_t *list,
+    ngx_uint_t n, ngx_http_corral_revoked_t *version, ngx_uint_t lost);
+ngx_uint_t ngx_http_corral_table_revocations_get(corral_revocation_t *list,
+    ngx_uint_t max, ngx_http_corral_revoked_t *version);
+void ngx_http_corral_table_revocations_heard(ngx_msec_t at);
+ngx_msec_t ngx_http_corral_table_revocations_heard_at(void);
 
 /*
  * The cluster's view.  own: what this process holds of slot i, 0 if nothing.

@@ -13,12 +13,14 @@
 #include <ngx_core.h>
 
 #include <corral_affinity.h>
+#include <corral_revocation.h>
 
 #include "ngx_http_corral_table.h"
 
 
 #define NGX_HTTP_CORRAL_PROCESSES   64      /* one bit each of a 64-bit mask */
 #define NGX_HTTP_CORRAL_KEY_LEN     96      /* "i:" id 64 ":" incarnation 10 */
+#define NGX_HTTP_CORRAL_SUSPECTS    256
 
 
 /*
@@ -81,6 +83,18 @@ typedef struct {
 } ngx_http_corral_image_t;
 
 
+/* messages that have seen two instances die */
+
+typedef struct {
+    ngx_atomic_t                 until;     /* ngx_time() of the youngest */
+    ngx_atomic_t                 next;
+    struct {
+        ngx_atomic_t             hash;
+        ngx_atomic_t             until;
+    } entries[NGX_HTTP_CORRAL_SUSPECTS];
+} ngx_http_corral_suspects_t;
+
+
 typedef struct {
     u_char                       nonce[16];
     ngx_atomic_t                 live;      /* bit i: process i is in use */
@@ -91,6 +105,8 @@ typedef struct {
     ngx_uint_t                   nbuckets;  /* a power of two */
     uint32_t                    *buckets;
     ngx_http_corral_shslot_t    *slots;
+
+    ngx_http_corral_suspects_t   suspects;
 
     size_t                       image_size;
     ngx_atomic_t                 current;   /* image 0 or 1, 2: none */
@@ -103,6 +119,15 @@ typedef struct {
 
     corral_affinity_t            affinity;
     u_char                       secret[32];
+
+    /* what is revoked, under the lock but for the time */
+
+    ngx_uint_t                   nrevocations;    /* room */
+    ngx_uint_t                   revoked;         /* entries */
+    uint32_t                     revoked_crc32;
+    ngx_http_corral_revoked_t    revoked_version;
+    ngx_atomic_t                 revoked_heard;   /* msec, 0: never */
+    corral_revocation_t         *revocations;
 } ngx_http_corral_shctx_t;
 
 
@@ -121,6 +146,9 @@ ngx_msec_t ngx_http_corral_table_rests(ngx_http_corral_shslot_t *slot);
 /* Adds to the totals of a slot, atomically. */
 void ngx_http_corral_table_add_totals(ngx_http_corral_shslot_t *slot,
     ngx_http_corral_totals_t *delta);
+
+/* The suspects of this worker's zone. */
+void ngx_http_corral_table_suspect_init(ngx_http_corral_suspects_t *suspects);
 
 /* Sums of a slot over all live processes. */
 void ngx_http_corral_table_sum(ngx_http_corral_shslot_t *slot,

@@ -82,12 +82,11 @@ ngx_http_corral_upstream_pick(ngx_http_request_t *r,
 
     limits = view.service->limits;
 
-    if (retry) {
+    if (retry && !ngx_http_corral_upstream_may_retry(ctx)) {
+        return NGX_BUSY;
+    }
 
-        if (!ngx_http_corral_upstream_may_retry(ctx)) {
-            return NGX_BUSY;
-        }
-
+    if (retry || ctx->moved) {
         limits.service = 0;                 /* it had a place already */
     }
 
@@ -120,7 +119,7 @@ ngx_http_corral_upstream_pick(ngx_http_request_t *r,
 
     ngx_http_corral_affinity_chosen(r, ctx, view.service, ctx->instance.ref);
 
-    if (retry) {
+    if (retry && !ctx->moved) {
         ngx_http_corral_table_retry(&ctx->hold);
     }
 
@@ -192,6 +191,10 @@ ngx_http_corral_upstream_may_retry(ngx_http_corral_ctx_t *ctx)
     ngx_http_corral_slot_t      ref;
     ngx_http_corral_totals_t    delta;
     ngx_http_corral_service_t  *service;
+
+    if (ctx->moved) {
+        return 1;                           /* it was paced before */
+    }
 
     service = ngx_http_corral_registry_find(&ctx->service_id);
 

@@ -72,6 +72,7 @@ typedef struct {
     uint64_t                        messages_sent;
     uint64_t                        bytes_received;
     uint64_t                        bytes_sent;
+    ngx_uint_t                      resumed;
     ngx_uint_t                      close_code;    /* 0: open */
     ngx_uint_t                      close_sent;
     struct ngx_http_corral_pair_s  *pair;          /* while it lives */

@@ -23,7 +23,8 @@ typedef enum {
     NGX_HTTP_CORRAL_WEBSOCKET_MESSAGES_RECEIVED,
     NGX_HTTP_CORRAL_WEBSOCKET_MESSAGES_SENT,
     NGX_HTTP_CORRAL_WEBSOCKET_BYTES_RECEIVED,
-    NGX_HTTP_CORRAL_WEBSOCKET_BYTES_SENT
+    NGX_HTTP_CORRAL_WEBSOCKET_BYTES_SENT,
+    NGX_HTTP_CORRAL_WEBSOCKET_RESUMED
 } ngx_http_corral_websocket_variable_e;
 
 
@@ -312,6 +313,7 @@ static ngx_http_variable_t  ngx_http_corral_websocket_vars[] = {
     ngx_http_corral_websocket_var("corral_messages_sent", MESSAGES_SENT),
     ngx_http_corral_websocket_var("corral_bytes_received", BYTES_RECEIVED),
     ngx_http_corral_websocket_var("corral_bytes_sent", BYTES_SENT),
+    ngx_http_corral_websocket_var("corral_resumed", RESUMED),
 
       ngx_http_null_variable
 };
@@ -519,6 +521,9 @@ ngx_http_corral_websocket_value(ngx_http_corral_websocket_t *ws,
 
     case NGX_HTTP_CORRAL_WEBSOCKET_BYTES_SENT:
         return ws->bytes_sent;
+
+    case NGX_HTTP_CORRAL_WEBSOCKET_RESUMED:
+        return ws->resumed;
 
     default: /* NGX_HTTP_CORRAL_WEBSOCKET_ID */
         return ws->id;

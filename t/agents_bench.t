@@ -275,6 +275,30 @@ cmp_ok($took, '<', 3, 'but at the rate');
 $w->shut();
 $x->stop_ok('slow-read');
 
+# JSON-RPC: answers later, in parts, in any order
+
+$x = Test::CorralAgent->new(command => [$bench, '--rpc'], listen => 'unix');
+$w = $x->ws();
+$w->send(1, 1, '{"id":"a","method":"work","params":{"ms":300}}');
+$w->send(1, 1, '{"method":"work","params":{"ms":1}}');
+$w->send(0, 1, '{"id":1,"method":"ec');
+$w->send(1, 0, 'ho","params":[1,{"id":9}]}');
+is($w->recv(5)->{data}, '{"jsonrpc":"2.0","id":1,"result":[1,{"id":9}]}',
+    'rpc: an answer overtakes one that takes longer');
+like($w->recv(5)->{data}, qr/"id":"a","result":\{"final":true,"agent":"/,
+    'rpc: which comes later, and none to what has no id');
+$w->send(1, 1, '{"params":{"parts":2,"ms":30},"method":"work","id":2}');
+is(join(' ', map { $w->recv(5)->{data} =~ /"part":(\d)|"final":(true)/; $1 // $2 }
+    1 .. 3), '1 2 true', 'rpc: in parts');
+$w->send(1, 1, '{"id":3,"method":"none"}');
+like($w->recv(5)->{data}, qr/"id":3,"error":\{"code":-32601/, 'rpc: no method');
+$w->send(1, 1, 'x"}{["');
+$w->send(1, 9, 'ping');
+is($w->recv(5)->{opcode}, 10, 'rpc: what is no JSON is not answered');
+$w->send(1, 1, '{"id":4,"method":"work","params":{"ms":60000}}');
+$w->shut();
+$x->stop_ok('rpc, with an answer that nobody waits for');
+
 for my $bad (['--reject-percent', 101], ['--die-after', '-1'],
     ['--threads', 'x'], ['--listen', 'nowhere'], ['--listen', '1.2.3.4:99999'],
     ['--listen', 'unix:' . '/x' x 60])

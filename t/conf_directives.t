@@ -61,6 +61,14 @@ my @wrong = (
 
     # identity and route
 
+    [ 'what becomes of requests', location => 'corral_revocation_stale drop;',
+        qr/invalid value "drop": "pass", or "refuse"/ ],
+    [ 'time of pass', location => 'corral_revocation_stale pass 5s;',
+        qr/invalid value "pass"/ ],
+    [ 'too short a time', location => 'corral_revocation_stale refuse 1s;',
+        qr/invalid time "1s", it is at least 3s/ ],
+    [ 'stale without Redis', location => 'corral_revocation_stale refuse;',
+        qr/needs "corral_redis"/ ],
     [ 'bad origin', location => 'corral_origin example.com;',
         qr{invalid origin "example.com".*https://} ],
     [ 'origin twice', location => "corral_origin same;\ncorral_origin any;",

@@ -26,7 +26,7 @@ my $t = Test::Corral->new()->has(qw/corral corrald redis-server/);
 my $s = Test::Corral::Stack->new($t);
 my $d = $s->d();
 
-$t->plan(7 + 3);
+$t->plan(9 + 3);
 $s->start(1);
 $s->echo('echo', 1);
 
@@ -38,6 +38,10 @@ my $gateway = 'http://127.0.0.1:' . $t->port(8080);
 
 ends('a connection', "timeout 20 corral call echo hi -f --gateway $gateway"
     . ' | head -1', qr/^hi$/);
+my ($id) = map { /"event_id": ?"([^"]+)"/ }
+    (split /\n/, ($d->ctl('events', '-o', 'json'))[1])[-2];
+
+ends('events', "timeout 20 corral events -w --last-id $id | head -1", qr/\S/);
 ends('logs', 'timeout 20 corral logs -f echo | head -1', qr/started pid/);
 
 my ($code, $out, $err) = $d->ctl('logs', 'echo');

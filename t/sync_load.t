@@ -233,7 +233,7 @@ is($t->status()->{rules}, 10000, 'rules');
 $store->forget();
 $t->reload();
 
-like($t->wait_for_log(qr/registry loaded from image: .*/),
+like($t->wait_for_log(qr/registry loaded from image: .*/, undef, 30),
     qr/revision 21, 1000 services, 10000 instances/, 'image of the zone');
 
 ok(defined $store->wait_acks(1, 21), 'served by the new worker');

@@ -63,7 +63,7 @@ http {
 
     upstream hash {
         corral;
-        corral_balance  hash header.x-key;
+        corral_balance  hash header.X-Key;
     }
 
     server {

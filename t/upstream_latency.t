@@ -34,7 +34,7 @@ $t->state_file(
             @agents
     } qw/slow busy broken refused lasting/ ]);
 
-$t->write_file_expand('nginx.conf', <<'EOF')->plan(20);
+$t->write_file_expand('nginx.conf', <<'EOF')->plan(19);
 
 %%TEST_GLOBALS%%
 
@@ -96,8 +96,13 @@ $agents[1]->set(delay => 0.4);
 my $n = many(40, 'slow');
 
 cmp_ok($n->{'echo.2'} // 0, '<=', 2, 'the slow one gets little');
-cmp_ok($n->{'echo.1'}, '>=', 10, 'the others share');
-cmp_ok($n->{'echo.3'}, '>=', 10, 'all of it');
+
+# one that a busy machine has held up for a moment is slow, too, for a while
+
+ok(wait_for(sub {
+    $n = many(40, 'slow');
+    ($n->{'echo.1'} // 0) >= 10 && ($n->{'echo.3'} // 0) >= 10
+}, 30), 'the others share all of it');
 
 ok(wait_for(sub { got('slow'); defined $t->instance('slow.2')->{latency_ms} }),
     'the slow one has been asked');
@@ -147,7 +152,7 @@ my @ws = map { $t->websocket('/?service=lasting') } 1 .. 6;
 my $text = join ',', map { $_->ask('!id') } @ws;
 
 like($text, qr/^(?:echo\.[123],?){6}$/, 'open');
-is($_->ask('!delay 600 x'), 'x', 'lasts') for $ws[0];
+is($_->ask('!delay 2500 x'), 'x', 'lasts') for $ws[0];
 $_->close() for @ws;
 $t->wait_for_counts({ map { ("lasting.$_" => 0) } 1 .. 3 });
 
@@ -155,7 +160,7 @@ my @latencies = grep { defined }
     map { $t->instance("lasting.$_")->{latency_ms} } 1 .. 3;
 
 cmp_ok(scalar @latencies, '>=', 2, 'handshakes are samples');
-is(scalar(grep { $_ > 400 } @latencies), 0, 'the length of a session is not');
+is(scalar(grep { $_ > 2000 } @latencies), 0, 'the length of a session is not');
 
 ###############################################################################
 

@@ -33,11 +33,8 @@ $s->start(2);
 
 # nothing is wanted of it yet: those that come wait all the same
 
-$s->d()->service(name => 'echo', replicas => 0, queue_size => 10,
-    queue_timeout => '20s', max_sessions => 2,
-    command => [ "$Test::Corral::Stack::AGENTS/echo/agent.py", '--listen',
-        '{listen}' ],
-    readiness_probe => { type => 'websocket', interval => '1s' });
+$s->echo('echo', 0, queue_size => 10, queue_timeout => '20s',
+    max_sessions => 2);
 
 ok(wait_for(sub { $t->status()->{services}[0] }), 'the gateway knows it');
 is(field('waiting'), 0, 'nobody waits');

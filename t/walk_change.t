@@ -25,7 +25,7 @@ my $t = Test::Corral->new()->has(qw/corral corrald redis-server/);
 my $s = Test::Corral::Stack->new($t);
 my $d = $s->d();
 
-$t->plan(24 + 3);
+$t->plan(25 + 3);
 $s->start(2);
 
 ###############################################################################
@@ -48,9 +48,13 @@ my $r = $d->api('PATCH', '/services/echo?wait=applied',
     { upstream_host => 'agent.example' });
 is($d->{http}, 200, 'patched and applied');
 
-my ($revision) = map { $_->{revision} } $s->workers();
-is(scalar(grep { $_->{revision} == $revision } $s->workers()), 2,
-    'both workers say the same revision');
+# what instances tell goes on raising it meanwhile
+
+ok(wait_for(sub {
+    my %revision = map { $_->{worker} => $_->{revision} } $s->workers();
+    my %n = map { $_ => 1 } values %revision;
+    keys %revision == 2 && keys %n == 1;
+}, 10), 'both workers say the same revision');
 
 my $old = 0;
 
@@ -66,11 +70,12 @@ is($ws->ask('still here'), 'still here', 'the connection lives on');
 
 # out of routing and back, the process untouched
 
-$d->api('POST', '/services/echo/actions/pause?wait=applied');
+$r = $d->api('POST', '/services/echo/actions/pause?wait=applied');
+ok($r->{applied}{applied}, 'pause is an operation, and applied');
 like(http_get('/agents/echo/'), qr/ 503 .*it is paused/s, 'paused');
 is($ws->ask('still here'), 'still here', 'the connection lives on');
 $d->api('POST', '/services/echo/actions/resume?wait=applied');
-ok(wait_for(sub { http_get('/agents/echo/') =~ / 200 / }), 'resumed');
+ok(wait_for(sub { http_get('/agents/echo/') =~ / 200 / }, 15), 'resumed');
 is_deeply([ sort map { $_->{pid} } $d->instances('echo') ],
     [ sort map { $_->{pid} } @i ], 'by the same processes');
 
@@ -85,7 +90,7 @@ ok(wait_for(sub { keys %{ $s->counted('echo') } == 3 }),
 
 # what is wrong is told, and changes nothing
 
-my ($before) = map { $_->{revision} } $s->workers();
+my $before = wanted();
 
 $r = $d->api('PATCH', '/services/echo', { replicas => -1 });
 is($d->{http}, 422, 'a bad value');
@@ -98,7 +103,7 @@ like($r->{detail}, qr/"replica"/, 'with its name');
 $r = $d->api('POST', '/services', { name => 'echo', command => ['/bin/true'] });
 is($d->{http}, 409, 'a name that is taken');
 
-is((map { $_->{revision} } $s->workers())[0], $before, 'nothing has changed');
+is_deeply(wanted(), $before, 'nothing has changed');
 
 # gone: new requests do not find it; its connections are ended with a reason
 
@@ -110,3 +115,14 @@ ok(wait_for(sub { !grep { -e "/proc/$_->{pid}" } @i }, 10), 'no process');
 is(scalar @{ $d->api('GET', '/services')->{items} }, 0, 'no service');
 
 $s->finish();
+
+###############################################################################
+
+# What the service is to be; how it is may change at any time.
+
+sub wanted {
+    my $doc = $d->api('GET', '/services/echo');
+    return { map { $_ => $doc->{$_} } qw/updated_at replicas generation/ };
+}
+
+###############################################################################

@@ -42,6 +42,7 @@ typedef struct {
     int                            compat;
     int                            tries;
     int64_t                        timeout;
+    int64_t                        revision;
     corrald_actions_batch_t       *batch;
 } corrald_actions_t;
 
@@ -49,6 +50,7 @@ typedef struct {
 struct corrald_actions_batch_s {
     corrald_rest_t                *r;
     json_t                        *items;
+    int64_t                        revision;   /* the last that was written */
     size_t                         left;
     size_t                         failed;
 };
@@ -458,13 +460,16 @@ corrald_actions_written(const corrald_result_t *result, void *data)
     id = corrald_operations_begin(a->action->name, a->id);
 
     if (a->compat) {
+        a->revision = result->revision;
         corrald_operations_wait(id, a->timeout, corrald_actions_waited, a);
         return;
     }
 
-    corrald_rest_set(r, "Location", "/api/v1/operations/%s", id);
-    corrald_rest_json(r, 202, corrald_operations_show(id));
     free(a);
+
+    corrald_rest_set(r, "Location", "/api/v1/operations/%s", id);
+    corrald_rest_changed(r, 202, corrald_operations_show(id),
+                         result->revision);
 }
 
 
@@ -481,6 +486,11 @@ corrald_actions_batched(corrald_actions_t *a, const corrald_result_t *result)
 
     case CORRALD_DONE:
         status = 202;
+
+        if (result->revision > batch->revision) {
+            batch->revision = result->revision;
+        }
+
         break;
 
     case CORRALD_MISSING:
@@ -517,11 +527,12 @@ corrald_actions_batched(corrald_actions_t *a, const corrald_result_t *result)
     free(a);
 
     if (--batch->left == 0) {
-        corrald_rest_json(batch->r, 200,
-                          json_pack("{s:I, s:I, s:o}", "total", (json_int_t)
-                                    json_array_size(batch->items),
-                                    "failed", (json_int_t) batch->failed,
-                                    "items", batch->items));
+        corrald_rest_changed(batch->r, 200,
+                             json_pack("{s:I, s:I, s:o}", "total", (json_int_t)
+                                       json_array_size(batch->items),
+                                       "failed", (json_int_t) batch->failed,
+                                       "items", batch->items),
+                             batch->revision);
         free(batch);
     }
 }
@@ -558,6 +569,7 @@ static void
 corrald_actions_waited(corrald_operation_e state, const char *message,
     void *data)
 {
+    int64_t             revision;
     const char         *sentence;
     corrald_rest_t     *r;
     corrald_actions_t  *a;
@@ -576,7 +588,10 @@ corrald_actions_waited(corrald_operation_e state, const char *message,
     sentence = state == CORRALD_OPERATION_DONE ? a->action->done
                                                : a->action->begun;
 
-    corrald_rest_json(r, 200, json_pack("{s:b, s:s, s:n}", "success", 1,
-                                        "message", sentence, "data"));
+    revision = a->revision;
     free(a);
+
+    corrald_rest_changed(r, 200, json_pack("{s:b, s:s, s:n}", "success", 1,
+                                           "message", sentence, "data"),
+                         revision);
 }

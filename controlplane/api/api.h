@@ -100,6 +100,12 @@ void corrald_connections_delete(corrald_rest_t *r);
 void corrald_connections_close(corrald_rest_t *r);
 void corrald_connections_renew(corrald_rest_t *r);
 
+/* revocations.c */
+
+void corrald_revocations_list(corrald_rest_t *r);
+void corrald_revocations_create(corrald_rest_t *r);
+void corrald_revocations_delete(corrald_rest_t *r);
+
 
 /* cluster.c */
 

@@ -155,6 +155,12 @@
     X(Closed, answered, integer, "workers that answered")                     \
     X(Closed, missing, array, "names of workers that did not")                \
     X(Closed, errors, array, "of {worker, detail}: those that refused")       \
+    X(Revocation, revocation_id, string, "token:ID, subject:NAME or "         \
+      "session:ID")                                                           \
+    X(Revocation, kind, string, "its part before the colon, answered")        \
+    X(Revocation, name, string, "its part behind it, answered")               \
+    X(Revocation, expires_at, string, "RFC 3339, within 366 days; default: "  \
+      "a day from now")                                                       \
     X(Renewal, expires_at, string, "RFC 3339: the new end of the token")      \
     X(Drain, rate, integer, "connections a second, of all workers together; " \
       "0: at once; default: drain_rate of the service, 100 of a gateway")     \
@@ -436,6 +442,7 @@ corrald_spec_responses(const corrald_rest_route_t *route)
     } else if (strcmp(route->method, "POST") == 0
                && (strcmp(route->in, "Service") == 0
                    || strcmp(route->in, "Rule") == 0
+                   || strcmp(route->in, "Revocation") == 0
                    || strcmp(route->in, "Registration") == 0))
     {
         status = "201";
@@ -650,6 +657,7 @@ corrald_spec_lists(json_t *schemas)
         { "InstanceList", "Instance" },
         { "RuleList", "Rule" },
         { "OperationList", "Operation" },
+        { "RevocationList", "Revocation" },
         { "ConnectionList", NULL },
         { "NodeList", NULL },
         { "GatewayList", NULL },

@@ -42,12 +42,16 @@ typedef struct {
 
 static char *corral_call_url(corral_run_t *run, corral_exit_e *code);
 static corral_exit_e corral_call_http(corral_run_t *run, const char *url);
+static const char *corral_call_type(corral_run_t *run, const char *message,
+    size_t len);
 static size_t corral_call_write(char *data, size_t size, size_t n, void *ctx);
 static corral_exit_e corral_call_websocket(corral_run_t *run,
     const char *url);
 static int corral_call_connect(corral_call_t *call, const char *url);
 static corral_exit_e corral_call_handshake(corral_call_t *call,
     const char *url);
+static corral_exit_e corral_call_refused(corral_call_t *call, long status,
+    size_t head);
 static corral_exit_e corral_call_messages(corral_call_t *call);
 static int corral_call_send(corral_call_t *call, unsigned opcode,
     const char *data, size_t len);
@@ -166,11 +170,12 @@ corral_call_url(corral_run_t *run, corral_exit_e *code)
 static corral_exit_e
 corral_call_http(corral_run_t *run, const char *url)
 {
-    CURL      *curl;
-    char      *message;
-    long       status;
-    size_t     len;
-    CURLcode   rc;
+    CURL               *curl;
+    char               *message;
+    long                status;
+    size_t              len;
+    CURLcode            rc;
+    struct curl_slist  *headers;
 
     message = corral_call_message(run, &len);
 
@@ -192,7 +197,16 @@ corral_call_http(corral_run_t *run, const char *url)
     curl_easy_setopt(curl, CURLOPT_TIMEOUT,
                      run->follow ? 0L : run->http.timeout);
 
+    if (run->http.insecure) {
+        curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
+        curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 0L);
+    }
+
+    headers = NULL;
+
     if (message) {
+        headers = curl_slist_append(NULL, corral_call_type(run, message, len));
+        curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
         curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long) len);
         curl_easy_setopt(curl, CURLOPT_POSTFIELDS, message);
     }
@@ -201,6 +215,7 @@ corral_call_http(corral_run_t *run, const char *url)
     rc = curl_easy_perform(curl);
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_cleanup(curl);
+    curl_slist_free_all(headers);
     free(message);
 
     if (rc != CURLE_OK) {
@@ -211,10 +226,32 @@ corral_call_http(corral_run_t *run, const char *url)
 
     if (status >= 400) {
         corral_output_error("the answer is %ld", status);
+        return corral_http_code(status);
     }
 
-    return status < 400 ? CORRAL_OK
-                        : (status == 404 ? CORRAL_NOT_FOUND : CORRAL_FAILED);
+    return CORRAL_OK;
+}
+
+
+/* libcurl would say that it is a form */
+
+static const char *
+corral_call_type(corral_run_t *run, const char *message, size_t len)
+{
+    json_t  *json;
+
+    if (run->binary) {
+        return "Content-Type: application/octet-stream";
+    }
+
+    json = json_loadb(message, len, 0, NULL);
+
+    if (json) {
+        json_decref(json);
+        return "Content-Type: application/json";
+    }
+
+    return "Content-Type: text/plain; charset=utf-8";
 }
 
 
@@ -352,7 +389,7 @@ corral_call_connect(corral_call_t *call, const char *url)
 static corral_exit_e
 corral_call_handshake(corral_call_t *call, const char *url)
 {
-    char            *end, *body;
+    char            *end;
     long             status;
     const char      *host, *path;
     unsigned char    key[16], encoded[32];
@@ -394,7 +431,8 @@ corral_call_handshake(corral_call_t *call, const char *url)
 
         if (corral_call_more(call) != 0) {
             corral_output_error("no answer to the handshake");
-            return CORRAL_TIMEOUT;
+            return time(NULL) >= call->until ? CORRAL_TIMEOUT
+                                             : CORRAL_UNREACHABLE;
         }
     }
 
@@ -402,21 +440,48 @@ corral_call_handshake(corral_call_t *call, const char *url)
              ? strtol(call->in.data + 9, NULL, 10) : 0;
 
     if (status != 101) {
-
-        /* what is there of the body says why: it is a problem document */
-
-        (void) corral_call_more(call);
-
-        body = strstr(call->in.data, "\r\n\r\n");
-        corral_output_error("the gateway answers %ld: %s", status,
-                            body ? body + 4 : "");
-
-        return status == 404 ? CORRAL_NOT_FOUND : CORRAL_FAILED;
+        return corral_call_refused(call, status, end + 4 - call->in.data);
     }
 
     corrald_buf_drop(&call->in, end + 4 - call->in.data);
 
     return CORRAL_OK;
+}
+
+
+/* the body after the head says why: it is a problem document, or a text */
+
+static corral_exit_e
+corral_call_refused(corral_call_t *call, long status, size_t head)
+{
+    char         *p;
+    size_t        len;
+    json_t       *json;
+    const char   *detail;
+
+    len = 0;
+
+    for (p = strstr(call->in.data, "\r\n"); p; p = strstr(p + 2, "\r\n")) {
+
+        if (strncasecmp(p + 2, "content-length:", 15) == 0) {
+            len = strtoul(p + 17, NULL, 10);
+            break;
+        }
+    }
+
+    while (call->in.len < head + len && corral_call_more(call) == 0) {
+        /* void */
+    }
+
+    json = json_loads(call->in.data + head, JSON_DISABLE_EOF_CHECK, NULL);
+    detail = json_string_value(json_object_get(json, "detail"));
+
+    corral_output_error("the gateway answers %ld: %s", status,
+                        detail ? detail : call->in.data + head);
+    json_decref(json);
+
+    return corral_http_code(status) ? corral_http_code(status)
+                                    : CORRAL_FAILED;
 }
 
 
@@ -432,9 +497,19 @@ corral_call_messages(corral_call_t *call)
     for ( ;; ) {
 
         if (corral_call_frame(call, &opcode, &fin, &head, &len) != 0) {
-            corral_output_error("the connection ended, or no answer came "
-                                "within %ld s", call->run->http.timeout);
-            return CORRAL_TIMEOUT;
+
+            if (corral_output_closed()) {
+                return CORRAL_FAILED;       /* nobody reads any more */
+            }
+
+            if (time(NULL) >= call->until) {
+                corral_output_error("no answer within %ld s",
+                                    call->run->http.timeout);
+                return CORRAL_TIMEOUT;
+            }
+
+            corral_output_error("the connection ended without an answer");
+            return CORRAL_FAILED;
         }
 
         p = (unsigned char *) call->in.data + head;

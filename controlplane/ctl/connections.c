@@ -31,7 +31,7 @@ static json_t *corral_connections_filter(corral_run_t *run);
 static json_t *corral_connections_body(corral_run_t *run, int dry_run);
 static corral_exit_e corral_connections_post(corral_run_t *run, int dry_run,
     corral_answer_t *answer);
-static int corral_connections_sure(corral_run_t *run);
+static corral_exit_e corral_connections_sure(corral_run_t *run);
 static corral_exit_e corral_connections_report(corral_run_t *run,
     json_t *body);
 
@@ -141,6 +141,7 @@ corral_connections_list(corral_run_t *run)
 corral_exit_e
 corral_connections_close(corral_run_t *run)
 {
+    char            *last;
     json_t          *filter;
     size_t           members;
     corral_exit_e    code;
@@ -156,8 +157,22 @@ corral_connections_close(corral_run_t *run)
         return CORRAL_USAGE;
     }
 
-    if (run->nargs == 0 && !run->dry_run && !corral_connections_sure(run)) {
-        return CORRAL_USAGE;
+    if (run->code) {
+        (void) strtol(run->code, &last, 10);
+
+        if (*last || last == run->code) {
+            corral_output_error("--code is \"%s\", it must be a number",
+                                run->code);
+            return CORRAL_USAGE;
+        }
+    }
+
+    if (run->nargs == 0 && !run->dry_run) {
+        code = corral_connections_sure(run);
+
+        if (code != CORRAL_OK) {
+            return code;
+        }
     }
 
     code = corral_connections_post(run, run->dry_run, &answer);
@@ -283,7 +298,8 @@ corral_connections_follow(corral_run_t *run, const char *id)
         corral_http_free(&answer);
     }
 
-    code = strcmp(state, "succeeded") == 0 ? CORRAL_OK : CORRAL_FAILED;
+    code = strcmp(state, "succeeded") == 0 ? CORRAL_OK
+           : strcmp(state, "running") == 0 ? CORRAL_TIMEOUT : CORRAL_FAILED;
 
     if (run->format == CORRAL_JSON) {
         corral_output_json(answer.body, 1);
@@ -370,7 +386,7 @@ corral_connections_post(corral_run_t *run, int dry_run,
 
 /* asks a person, who is told how many; a program must say --yes */
 
-static int
+static corral_exit_e
 corral_connections_sure(corral_run_t *run)
 {
     char             line[16];
@@ -379,13 +395,13 @@ corral_connections_sure(corral_run_t *run)
     corral_answer_t  answer;
 
     if (run->yes) {
-        return 1;
+        return CORRAL_OK;
     }
 
     if (!isatty(STDIN_FILENO)) {
         corral_output_error("close of several connections needs --yes when "
                             "nobody can be asked; --dry-run says how many");
-        return 0;
+        return CORRAL_FAILED;
     }
 
     code = corral_connections_post(run, 1, &answer);
@@ -393,13 +409,13 @@ corral_connections_sure(corral_run_t *run)
     corral_http_free(&answer);
 
     if (code != CORRAL_OK) {
-        return 0;
+        return code;
     }
 
     fprintf(stderr, "close %lld connections? [y/N] ", n);
 
     return fgets(line, sizeof(line), stdin) != NULL
-           && (line[0] == 'y' || line[0] == 'Y');
+           && (line[0] == 'y' || line[0] == 'Y') ? CORRAL_OK : CORRAL_FAILED;
 }
 
 

@@ -22,7 +22,8 @@
 #include "corral.h"
 
 
-#define CORRAL_VERSION  "0.1.0"
+#define CORRAL_VERSION      "0.1.0"
+#define CORRAL_SECONDS_MAX  1000000
 
 
 typedef struct {
@@ -38,6 +39,7 @@ static int corral_parse(int argc, char **argv, corral_run_t *run);
 static int corral_option(corral_run_t *run, int letter, int i,
     const char *value);
 static int corral_values(corral_run_t *run);
+static long corral_seconds(const char *name, const char *value);
 static const corral_command_t *corral_find(const char *name,
     const char *second);
 static int corral_takes(const corral_command_t *command, const char *option);
@@ -61,10 +63,10 @@ static const corral_command_t  corral_commands[] = {
     { "init", "NAME", 1, 1, corral_init_init, "template",
       "write a service file and an agent to begin with" },
 
-    { "apply", "-f FILE", 0, 0, corral_service_apply, "file wait dry-run",
+    { "apply", "-f FILE", 0, 0, corral_apply_apply, "file wait dry-run",
       "create or update the services and rules of a file" },
 
-    { "register", "-f FILE", 0, 0, corral_service_apply, "file wait dry-run",
+    { "register", "-f FILE", 0, 0, corral_apply_apply, "file wait dry-run",
       "the same as apply" },
 
     { "ps", "[SERVICE]", 0, 1, corral_service_ps, "labels all",
@@ -133,6 +135,15 @@ static const corral_command_t  corral_commands[] = {
     { "close", "[CONNECTION]", 0, 1, corral_connections_close,
       CORRAL_FILTER " all code reason dry-run yes",
       "close one connection, or all that match the options" },
+
+    { "revoke", "KIND:NAME...", 1, CORRAL_ARGS, corral_revoke_revoke, "for",
+      "close connections of a token, a subject or a session, refuse new ones" },
+
+    { "unrevoke", "KIND:NAME...", 1, CORRAL_ARGS, corral_revoke_undo, "",
+      "undo revoke" },
+
+    { "revocations", "", 0, 0, corral_revoke_list, "",
+      "list what is revoked" },
 
     { "drain", "", 0, 0, corral_connections_drain,
       "service instance of-gateway rate deadline retry-after reason wait",
@@ -261,6 +272,8 @@ static const corral_option_t  corral_options[] = {
 
     { "idle", 0, "TIME", corral_at(idle),
       "without a message for so long or longer, as 10m" },
+
+    { "for", 0, "TIME", corral_at(revoke_for), "how long, as 12h; 24h" },
 
     { "gateway", 0, "URL", corral_at(gateway),
       "where clients reach services; default: $CORRAL_GATEWAY, then what "
@@ -487,8 +500,6 @@ corral_option(corral_run_t *run, int letter, int i, const char *value)
 static int
 corral_values(corral_run_t *run)
 {
-    char  *last;
-
     if (run->quiet) {
         corral_output_quiet();
     }
@@ -496,18 +507,12 @@ corral_values(corral_run_t *run)
     run->http.timeout = 30;
 
     if (run->timeout) {
-        run->http.timeout = strtol(run->timeout, &last, 10);
-
-        if (run->http.timeout < 1 || *last) {
-            corral_output_error("--timeout is \"%s\", it must be a number of "
-                                "seconds above 0", run->timeout);
-            return -1;
-        }
+        run->http.timeout = corral_seconds("timeout", run->timeout);
     }
 
-    if (run->wait && (strtol(run->wait, &last, 10) < 1 || *last)) {
-        corral_output_error("--wait is \"%s\", it must be a number of "
-                            "seconds above 0", run->wait);
+    if (run->http.timeout < 0
+        || (run->wait && corral_seconds("wait", run->wait) < 0))
+    {
         return -1;
     }
 
@@ -527,6 +532,26 @@ corral_values(corral_run_t *run)
     }
 
     return 0;
+}
+
+
+/* -1 after saying what is wrong */
+
+static long
+corral_seconds(const char *name, const char *value)
+{
+    long   n;
+    char  *last;
+
+    n = strtol(value, &last, 10);
+
+    if (n < 1 || n > CORRAL_SECONDS_MAX || *last) {
+        corral_output_error("--%s is \"%s\", it must be a number of seconds "
+                            "from 1 to %d", name, value, CORRAL_SECONDS_MAX);
+        return -1;
+    }
+
+    return n;
 }
 
 

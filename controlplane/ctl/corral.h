@@ -71,6 +71,7 @@ struct corral_run_s {
     const char        *retry_after;
     const char        *age;
     const char        *idle;
+    const char        *revoke_for;
     const char        *data;
     const char        *gateway;
     const char        *template;
@@ -104,13 +105,17 @@ char *corral_path(const char *fmt, const char *name);
 /* Asks a person; a program must say --yes.  1: go on. */
 int corral_sure(corral_run_t *run, const char *what, const char *whom);
 
+/* Until it is as wanted, for --wait or a minute; says what came of it. */
+corral_exit_e corral_service_wait_for(corral_run_t *run, const char *name);
+
 /* Reads a file, "-" for standard input; NULL after saying why not. */
 char *corral_read_file(const char *path, size_t *len);
 
 
 /* commands, by file */
 
-corral_exit_e corral_service_apply(corral_run_t *run);
+corral_exit_e corral_apply_apply(corral_run_t *run);
+
 corral_exit_e corral_service_ps(corral_run_t *run);
 corral_exit_e corral_service_describe(corral_run_t *run);
 corral_exit_e corral_service_start(corral_run_t *run);
@@ -140,6 +145,9 @@ corral_exit_e corral_routes_test(corral_run_t *run);
 corral_exit_e corral_connections_list(corral_run_t *run);
 corral_exit_e corral_connections_close(corral_run_t *run);
 corral_exit_e corral_connections_drain(corral_run_t *run);
+corral_exit_e corral_revoke_list(corral_run_t *run);
+corral_exit_e corral_revoke_revoke(corral_run_t *run);
+corral_exit_e corral_revoke_undo(corral_run_t *run);
 
 corral_exit_e corral_call_call(corral_run_t *run);
 corral_exit_e corral_doctor_doctor(corral_run_t *run);

@@ -23,6 +23,7 @@ typedef struct {
     json_t            *rows;
     int                failed;
     int                reachable;    /* the API answers */
+    char               gateway[512]; /* of a service, as the API says */
 } corral_doctor_t;
 
 
@@ -180,6 +181,7 @@ corral_doctor_clock(corral_doctor_t *d)
 static void
 corral_doctor_api(corral_doctor_t *d)
 {
+    const char      *url;
     corral_exit_e    code;
     corral_answer_t  answer;
 
@@ -187,6 +189,9 @@ corral_doctor_api(corral_doctor_t *d)
                                &answer);
 
     d->reachable = code == CORRAL_OK;
+
+    url = json_string_value(json_object_get(answer.body, "gateway_url"));
+    snprintf(d->gateway, sizeof(d->gateway), "%s", url ? url : "");
 
     corral_doctor_row(d, "API", code == CORRAL_OK,
                       code == CORRAL_OK
@@ -269,20 +274,33 @@ corral_doctor_gateways(corral_doctor_t *d)
 static void
 corral_doctor_gateway(corral_doctor_t *d)
 {
+    int          len;
     CURL        *curl;
     char         url[1024], found[128];
     long         status;
     CURLcode     rc;
-    const char  *gateway;
+    const char  *gateway, *path;
 
     gateway = d->run->gateway ? d->run->gateway : getenv("CORRAL_GATEWAY");
-    gateway = gateway && *gateway ? gateway : "http://127.0.0.1:9090";
+    gateway = gateway && *gateway ? gateway : d->gateway;
+
+    if (*gateway == '\0') {
+        corral_doctor_row(d, "gateway port", 0, "not known",
+                          "say where it is: --gateway");
+        return;
+    }
+
+    /* up to the path: that has the place of a service's name */
+
+    path = strstr(gateway, "://");
+    path = path ? strchr(path + 3, '/') : NULL;
+    len = path ? (int) (path - gateway) : (int) strlen(gateway);
 
     if (strncmp(gateway, "ws", 2) == 0) {
-        snprintf(url, sizeof(url), "http%s", gateway + 2);
+        snprintf(url, sizeof(url), "http%.*s", len - 2, gateway + 2);
 
     } else {
-        snprintf(url, sizeof(url), "%s", gateway);
+        snprintf(url, sizeof(url), "%.*s", len, gateway);
     }
 
     curl = curl_easy_init();

@@ -38,7 +38,6 @@ static size_t corral_http_write(char *data, size_t size, size_t n, void *ctx);
 static corral_exit_e corral_http_done(corral_http_t *http,
     corral_http_call_t *call, CURLcode rc, corral_answer_t *answer);
 static void corral_http_sentence(corral_answer_t *answer);
-static corral_exit_e corral_http_code(long status);
 
 
 corral_exit_e
@@ -322,7 +321,9 @@ corral_http_sentence(corral_answer_t *answer)
         at = json_string_value(json_object_get(e, "pointer"));
         why = json_string_value(json_object_get(e, "detail"));
 
-        if (n < sizeof(answer->error) && why && strcmp(why, detail) != 0) {
+        /* one mistake is the detail itself */
+
+        if (n < sizeof(answer->error) && why && !strstr(detail, why)) {
             n += snprintf(answer->error + n, sizeof(answer->error) - n,
                           "\n  %s: %s", at ? at : "/", why);
         }
@@ -330,7 +331,7 @@ corral_http_sentence(corral_answer_t *answer)
 }
 
 
-static corral_exit_e
+corral_exit_e
 corral_http_code(long status)
 {
     switch (status) {

@@ -69,6 +69,9 @@ corral_exit_e corral_http_stream(corral_http_t *http, const char *path,
     const char *accept, const char *last_id, corral_http_data_pt cb,
     void *ctx, corral_answer_t *answer);
 
+/* The exit code that a status means. */
+corral_exit_e corral_http_code(long status);
+
 void corral_http_free(corral_answer_t *answer);
 
 /* Percent-encodes s as one part of a path.  To be freed by the caller. */

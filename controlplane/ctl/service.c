@@ -1,6 +1,6 @@
 
 /*
- * Commands about services and their instances: create, show, act, wait.
+ * Commands about services and their instances: show, act, wait.
  */
 
 
@@ -11,15 +11,11 @@
 #include <unistd.h>
 
 #include "corral.h"
-#include "yaml.h"
 
 
 #define CORRAL_SERVICE_WAIT  60      /* seconds, unless --wait says */
 
 
-static json_t *corral_service_documents(corral_run_t *run);
-static int corral_service_is_rule(json_t *doc);
-static corral_exit_e corral_service_put(corral_run_t *run, json_t *doc);
 static corral_exit_e corral_service_act(corral_run_t *run, const char *action,
     const char *done);
 static corral_exit_e corral_service_act_one(corral_run_t *run,
@@ -27,8 +23,6 @@ static corral_exit_e corral_service_act_one(corral_run_t *run,
 static corral_exit_e corral_service_act_many(corral_run_t *run,
     const char *action);
 static int corral_service_sure(corral_run_t *run, const char *what);
-static corral_exit_e corral_service_wait_for(corral_run_t *run,
-    const char *name);
 static int corral_service_settled(json_t *service, const char **why);
 
 
@@ -61,200 +55,16 @@ static const corral_column_t  corral_instance_columns[] = {
 
 
 corral_exit_e
-corral_service_apply(corral_run_t *run)
-{
-    size_t         i;
-    json_t        *docs, *doc;
-    const char    *name;
-    corral_exit_e  code, worst;
-
-    docs = corral_service_documents(run);
-
-    if (docs == NULL) {
-        return CORRAL_USAGE;
-    }
-
-    worst = CORRAL_OK;
-
-    json_array_foreach(docs, i, doc) {
-        code = corral_service_put(run, doc);
-        worst = worst ? worst : code;
-    }
-
-    if (run->wait && worst == CORRAL_OK && !run->dry_run) {
-
-        json_array_foreach(docs, i, doc) {
-            if (corral_service_is_rule(doc)) {
-                continue;
-            }
-
-            name = json_string_value(json_object_get(doc, "name"));
-            code = corral_service_wait_for(run, name);
-            worst = worst ? worst : code;
-        }
-    }
-
-    json_decref(docs);
-
-    return worst;
-}
-
-
-/* "kind": "rule" stands in a document of its own, and is set under "rules" */
-
-static int
-corral_service_is_rule(json_t *doc)
-{
-    const char  *kind;
-
-    kind = json_string_value(json_object_get(doc, "kind"));
-
-    return kind && strcmp(kind, "rule") == 0;
-}
-
-
-/*
- * The services and rules of the file: one a document, or lists under "services"
- * and "rules".  Services come first: rules name them.
- */
-
-static json_t *
-corral_service_documents(corral_run_t *run)
-{
-    char        *text, err[512];
-    size_t       i, n, len;
-    json_t      *docs, *doc, *list, *late, *services, *rules, *one;
-    const char  *file;
-
-    file = run->file ? run->file : (run->nargs ? run->args[0] : NULL);
-
-    if (file == NULL) {
-        corral_output_error("usage: corral %s -f FILE", run->command->name);
-        return NULL;
-    }
-
-    text = corral_read_file(file, &len);
-
-    if (text == NULL) {
-        return NULL;
-    }
-
-    docs = corral_yaml_load(text, len, err, sizeof(err));
-    free(text);
-
-    if (docs == NULL) {
-        corral_output_error("%s: %s", file, err);
-        return NULL;
-    }
-
-    list = json_array();
-    late = json_array();
-
-    json_array_foreach(docs, i, doc) {
-        services = json_object_get(doc, "services");
-        rules = json_object_get(doc, "rules");
-
-        json_array_foreach(services, n, one) {
-            json_array_append(list, one);
-        }
-
-        json_array_foreach(rules, n, one) {
-            json_object_set_new(one, "kind", json_string("rule"));
-            json_array_append(late, one);
-        }
-
-        if (!json_is_array(services) && !json_is_array(rules)
-            && !json_is_null(doc))
-        {
-            json_array_append(corral_service_is_rule(doc) ? late : list, doc);
-        }
-    }
-
-    json_array_extend(list, late);
-    json_decref(late);
-    json_decref(docs);
-
-    json_array_foreach(list, i, doc) {
-
-        if (!json_is_string(json_object_get(doc, "name"))) {
-            corral_output_error("%s: %s %zu has no name", file,
-                                corral_service_is_rule(doc) ? "rule"
-                                                            : "service",
-                                i + 1);
-            json_decref(list);
-            return NULL;
-        }
-    }
-
-    if (json_array_size(list) == 0) {
-        corral_output_error("%s: there is no service and no rule in it",
-                            file);
-        json_decref(list);
-        return NULL;
-    }
-
-    return list;
-}
-
-
-static corral_exit_e
-corral_service_put(corral_run_t *run, json_t *doc)
-{
-    char            *path;
-    json_t          *kind;
-    const char      *name, *fmt;
-    corral_exit_e    code;
-    corral_answer_t  answer;
-
-    name = json_string_value(json_object_get(doc, "name"));
-
-    if (corral_service_is_rule(doc)) {
-        fmt = run->dry_run ? "/api/v1/routes/%s?dry_run=1"
-                           : "/api/v1/routes/%s";
-
-    } else {
-        fmt = run->dry_run ? "/api/v1/services/%s?replace=1&dry_run=1"
-                           : "/api/v1/services/%s?replace=1";
-    }
-
-    kind = json_object_get(doc, "kind");
-    json_incref(kind);
-    json_object_del(doc, "kind");
-
-    path = corral_path(fmt, name);
-    code = corral_http_request(&run->http, "PUT", path, doc, &answer);
-    free(path);
-
-    if (kind) {
-        json_object_set_new(doc, "kind", kind);
-    }
-
-    if (code != CORRAL_OK) {
-        corral_output_error("%s: %s", name, answer.error);
-
-    } else if (run->format == CORRAL_JSON) {
-        corral_output_json(answer.body, 1);
-
-    } else if (run->dry_run) {
-        corral_output_note("%s: valid", name);
-
-    } else {
-        corral_output_note("%s: %s", name,
-                           answer.status == 201 ? "created" : "updated");
-    }
-
-    corral_http_free(&answer);
-
-    return code;
-}
-
-
-corral_exit_e
 corral_service_ps(corral_run_t *run)
 {
-    char            *path, *labels;
+    char            *path;
     corral_exit_e    code;
     corral_answer_t  answer;
+
+    if (run->nargs + run->all + !!run->labels > 1) {
+        corral_output_error("a name, --all and --labels exclude each other");
+        return CORRAL_USAGE;
+    }
 
     if (run->nargs) {
         path = corral_path("/api/v1/services/%s/instances?limit=1000",
@@ -271,7 +81,6 @@ corral_service_ps(corral_run_t *run)
         path = strdup("/api/v1/services?limit=1000");
     }
 
-    labels = path;
     code = corral_get(run, path, &answer);
 
     if (code == CORRAL_OK && (run->nargs || run->all)) {
@@ -282,7 +91,7 @@ corral_service_ps(corral_run_t *run)
         corral_show_list(run, answer.body, corral_service_columns, "name");
     }
 
-    free(labels);
+    free(path);
     corral_http_free(&answer);
 
     return code;
@@ -399,8 +208,8 @@ corral_service_act(corral_run_t *run, const char *action, const char *done)
 
     if (run->all || run->labels) {
 
-        if (run->nargs) {
-            corral_output_error("names and --all or --labels exclude each "
+        if (run->nargs || (run->all && run->labels)) {
+            corral_output_error("names, --all and --labels exclude each "
                                 "other");
             return CORRAL_USAGE;
         }
@@ -559,9 +368,8 @@ corral_sure(corral_run_t *run, const char *what, const char *whom)
     }
 
     if (!isatty(STDIN_FILENO)) {
-        corral_output_error("%s of several %s needs --yes when nobody can be "
-                            "asked", what,
-                            strstr(whom, "rules") ? "rules" : "services");
+        corral_output_error("\"%s %s\" needs --yes when nobody can be asked",
+                            what, whom);
         return 0;
     }
 
@@ -668,7 +476,7 @@ corral_service_wait(corral_run_t *run)
 }
 
 
-static corral_exit_e
+corral_exit_e
 corral_service_wait_for(corral_run_t *run, const char *name)
 {
     int              done;

@@ -62,9 +62,9 @@ corral_watch_logs(corral_run_t *run)
 
     for (i = 0; i < 2; i++) {
         corrald_buf_init(&b, 8192);
-        corrald_buf_printf(&b, "/api/v1/%s/%s/logs?tail=%s", nouns[i], name,
-                           run->tail ? run->tail : "100");
+        corrald_buf_printf(&b, "/api/v1/%s/%s/logs", nouns[i], name);
 
+        corral_watch_query(&b, "tail", run->tail ? run->tail : "100");
         corral_watch_query(&b, "since", run->since);
         corral_watch_query(&b, "level", run->level);
         corral_watch_query(&b, "stream", run->stream);
@@ -207,6 +207,10 @@ corral_watch_events(corral_run_t *run)
         }
 
         corral_http_free(&answer);
+
+        if (corral_output_closed()) {
+            break;
+        }
 
         /* the daemon may be restarting: go on behind the last event */
 

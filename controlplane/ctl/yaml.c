@@ -121,6 +121,8 @@ corral_yaml_next(corral_yaml_t *y)
 static json_t *
 corral_yaml_value(corral_yaml_t *y, int depth)
 {
+    json_t  *value;
+
     if (depth > CORRAL_YAML_DEPTH) {
         return corral_yaml_failed(y, "nested too deep");
     }
@@ -128,7 +130,8 @@ corral_yaml_value(corral_yaml_t *y, int depth)
     switch (y->event.type) {
 
     case YAML_SCALAR_EVENT:
-        return corral_yaml_scalar(&y->event);
+        value = corral_yaml_scalar(&y->event);
+        return value ? value : corral_yaml_failed(y, "a number is too large");
 
     case YAML_SEQUENCE_START_EVENT:
         return corral_yaml_sequence(y, depth);

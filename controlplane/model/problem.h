@@ -32,6 +32,7 @@
     X(INSTANCE_NOT_FOUND,  404, "There is no such instance")                  \
     X(RULE_NOT_FOUND,      404, "There is no such rule")                      \
     X(CONNECTION_NOT_FOUND, 404, "There is no such connection")               \
+    X(REVOCATION_NOT_FOUND, 404, "It is not revoked")                         \
     X(OPERATION_NOT_FOUND, 404, "There is no such operation")                 \
     X(METHOD_NOT_ALLOWED,  405, "The resource does not have this method")     \
     X(NAME_TAKEN,          409, "Another one has this name")                  \

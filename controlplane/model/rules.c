@@ -10,12 +10,16 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include <corral_pointer.h>
+
 #include "rules.h"
 
 
 static int corrald_rules_process(corrald_check_t *c, const json_t *doc);
 static int corrald_rules_environment(corrald_check_t *c, const json_t *doc);
 static int corrald_rules_routing(corrald_check_t *c, const json_t *doc);
+static int corrald_rules_failover(corrald_check_t *c, const json_t *doc);
+static int corrald_rules_answer(corrald_check_t *c, const json_t *doc);
 static int corrald_rules_probes(corrald_check_t *c, const json_t *doc);
 static int corrald_rules_words(corrald_check_t *c, const json_t *doc);
 static int corrald_rules_key(const char *s);
@@ -32,6 +36,8 @@ corrald_rules_service(corrald_check_t *c, const json_t *doc)
     rc = corrald_rules_process(c, doc);
     rc |= corrald_rules_environment(c, doc);
     rc |= corrald_rules_routing(c, doc);
+    rc |= corrald_rules_failover(c, doc);
+    rc |= corrald_rules_answer(c, doc);
     rc |= corrald_rules_probes(c, doc);
     rc |= corrald_rules_words(c, doc);
 
@@ -249,6 +255,133 @@ corrald_rules_hash_key(corrald_check_t *c, const json_t *doc)
     }
 
     return 0;
+}
+
+
+/* what goes on with another instance, and what must be known for it */
+
+static int
+corrald_rules_failover(corrald_check_t *c, const json_t *doc)
+{
+    int          rc, replay;
+    const char  *failover, *protocol;
+
+    rc = 0;
+    failover = corrald_doc_str(doc, "failover");
+    protocol = corrald_doc_str(doc, "protocol");
+    replay = strcmp(failover, "replay") == 0;
+
+    if (strcmp(failover, "close") != 0 && strcmp(protocol, "http") != 0) {
+        rc = corrald_check_error(c, "/failover", "\"%s\" is for WebSockets, "
+                                 "which need \"protocol\": \"http\"",
+                                 failover);
+    }
+
+    if (replay && strcmp(corrald_doc_str(doc, "answer"), "none") == 0) {
+        rc = corrald_check_error(c, "/failover", "\"replay\" needs an "
+                                 "\"answer\" other than \"none\": what has no "
+                                 "answer yet must be known");
+    }
+
+    if (!replay && corrald_doc_bool(doc, "replay_started")) {
+        rc = corrald_check_error(c, "/replay_started", "needs \"failover\": "
+                                 "\"replay\"");
+    }
+
+    if (corrald_doc_bool(doc, "replay_started")
+        && *corrald_doc_str(doc, "reset") == '\0')
+    {
+        rc = corrald_check_error(c, "/replay_started", "needs \"reset\": the "
+                                 "client must learn that an answer begins "
+                                 "anew");
+    }
+
+    if (corrald_doc_int(doc, "journal_size")
+        < corrald_doc_int(doc, "hold_size") && replay)
+    {
+        rc = corrald_check_error(c, "/journal_size", "must be at least "
+                                 "hold_size, or one message could be more "
+                                 "than the journal holds");
+    }
+
+    return rc;
+}
+
+
+/* which fields an "answer" needs, and which say nothing to it */
+
+static int
+corrald_rules_answer(corrald_check_t *c, const json_t *doc)
+{
+    int                i, rc, given;
+    char               pointer[64];
+    json_t            *value;
+    const char        *mode, *s;
+    corral_pointer_t   parsed;
+
+    /* n: none, j: jsonrpc, e: events, p: pointers */
+
+    static const struct {
+        const char  *name;
+        const char  *may;
+        const char  *must;
+    } fields[] = {
+        { "answer_id",       "ep",  "p" },
+        { "answer_reply_id", "ep",  "" },
+        { "answer_name",     "ep",  "e" },
+        { "answer_requests", "e",   "e" },
+        { "answer_streams",  "e",   "" },
+        { "answer_finals",   "jep", "e" },
+        { "answer_final",    "jp",  "" },
+        { "preamble_names",  "jep", "" }
+    };
+
+    rc = 0;
+    mode = corrald_doc_str(doc, "answer");
+
+    for (i = 0; i < (int) (sizeof(fields) / sizeof(fields[0])); i++) {
+        value = json_object_get(doc, fields[i].name);
+        given = json_array_size(value) || json_string_length(value);
+        snprintf(pointer, sizeof(pointer), "/%s", fields[i].name);
+
+        if (given && strchr(fields[i].may, mode[0]) == NULL) {
+            rc = corrald_check_error(c, pointer, "says nothing with "
+                                     "\"answer\": \"%s\"", mode);
+        }
+
+        if (!given && strchr(fields[i].must, mode[0])) {
+            rc = corrald_check_error(c, pointer, "is required with "
+                                     "\"answer\": \"%s\"", mode);
+        }
+
+        s = json_string_value(value);
+
+        if (s && *s && corral_pointer_parse(&parsed, s, strlen(s)) != 0) {
+            rc = corrald_check_error(c, pointer, "is \"%.64s\", it must be a "
+                                     "JSON pointer such as \"/params/id\" of "
+                                     "at most %d parts", s,
+                                     CORRAL_POINTER_TOKENS);
+        }
+    }
+
+    value = json_object_get(doc, "answer_final");
+    given = json_array_size(json_object_get(doc, "answer_finals")) != 0;
+
+    if (mode[0] != 'e' && given != (json_string_length(value) != 0)) {
+        rc = corrald_check_error(c, given ? "/answer_final"
+                                          : "/answer_finals",
+                                 "is required with \"%s\"",
+                                 given ? "answer_finals" : "answer_final");
+    }
+
+    if (json_array_size(json_object_get(doc, "preamble_names"))
+        && mode[0] == 'p' && *corrald_doc_str(doc, "answer_name") == '\0')
+    {
+        rc = corrald_check_error(c, "/preamble_names", "needs "
+                                 "\"answer_name\", where the name stands");
+    }
+
+    return rc;
 }
 
 

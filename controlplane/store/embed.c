@@ -474,6 +474,8 @@ corrald_embed_rules(corrald_buf_t *b)
           || CORRALD_KEY_##name == CORRALD_KEY_INSTANCES                      \
           || CORRALD_KEY_##name == CORRALD_KEY_RULES                          \
           || CORRALD_KEY_##name == CORRALD_KEY_CHANGES                        \
+          || CORRALD_KEY_##name == CORRALD_KEY_REVOCATIONS                    \
+          || CORRALD_KEY_##name == CORRALD_KEY_REVOKED                        \
           || CORRALD_KEY_##name == CORRALD_KEY_COMMANDS },
 
         CORRAL_KEYS(X)

@@ -82,13 +82,14 @@ static void corrald_lease_ask(corrald_lease_look_t *look, corrald_key_e key,
 static void corrald_lease_looked(corrald_lease_look_t *look);
 static void corrald_lease_nodes_seen(json_t *nodes);
 static void corrald_lease_workers_seen(json_t *workers);
+static void corrald_lease_suspects_seen(json_t *worker, json_t *before);
 static json_t *corrald_lease_find(json_t *array, const char *member,
     const char *id);
 
 
 static const char *const  corrald_lease_worker_numbers[] = {
     "pid", "start_time", "revision", "services", "instances", "connections",
-    NULL
+    "suspects", NULL
 };
 
 static const char *const  corrald_lease_node_numbers[] = {
@@ -794,7 +795,7 @@ static void
 corrald_lease_workers_seen(json_t *workers)
 {
     size_t       i;
-    json_t      *worker, *detail;
+    json_t      *worker, *before, *detail;
     const char  *id;
 
     if (corrald_lease_workers == NULL || !corrald_store_leader()) {
@@ -803,8 +804,11 @@ corrald_lease_workers_seen(json_t *workers)
 
     json_array_foreach(workers, i, worker) {
         id = corrald_doc_str(worker, "worker");
+        before = corrald_lease_find(corrald_lease_workers, "worker", id);
 
-        if (corrald_lease_find(corrald_lease_workers, "worker", id) == NULL) {
+        corrald_lease_suspects_seen(worker, before);
+
+        if (before == NULL) {
             detail = json_pack("{s:s, s:s}",
                                "gateway", corrald_doc_str(worker, "gateway"),
                                "node", corrald_doc_str(worker, "node"));
@@ -824,6 +828,34 @@ corrald_lease_workers_seen(json_t *workers)
             json_decref(detail);
         }
     }
+}
+
+
+/* has a worker met messages that kill, since it was last looked at? */
+
+static void
+corrald_lease_suspects_seen(json_t *worker, json_t *before)
+{
+    json_t   *detail;
+    int64_t   n;
+
+    n = corrald_doc_int(worker, "suspects");
+
+    if (before) {
+        n -= corrald_doc_int(before, "suspects");
+    }
+
+    if (n <= 0) {
+        return;
+    }
+
+    detail = json_pack("{s:s, s:I}",
+                       "worker", corrald_doc_str(worker, "worker"),
+                       "messages", (json_int_t) n);
+    corrald_store_event("message_suspect", "service",
+                        corrald_doc_str(worker, "suspect_service_id"),
+                        detail);
+    json_decref(detail);
 }
 
 

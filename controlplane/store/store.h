@@ -300,6 +300,16 @@ void corrald_store_command(const corrald_command_t *command, int64_t timeout,
     corrald_store_json_pt handler, void *data);
 
 /*
+ * What is revoked.  revoke: name ("kind:name") until a unix time, or no longer
+ * (0); value is "done", "missing" or "full".  revocations: an array of {name,
+ * expires}, the first to end first.
+ */
+
+void corrald_store_revoke(const char *name, int64_t until,
+    corrald_store_json_pt handler, void *data);
+void corrald_store_revocations(corrald_store_json_pt handler, void *data);
+
+/*
  * Waits until all live workers serve from this revision.  value is an object
  * {applied, workers, laggards (names)}; it comes within timeout ms.
  */

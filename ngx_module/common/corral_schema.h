@@ -77,6 +77,12 @@
       "what workers are to do now: id, op and its arguments")                 \
     X(ANSWERS,     "corral:%s:answers:%s",  list,   gateway,                  \
       "answers of workers to one command; second part: its id; expires")      \
+    X(REVOCATIONS, "corral:%s:revocations", zset,   corrald,                  \
+      "what is revoked, a kind, a colon and a name, by the unix time of its "  \
+      "end; expires with the last")                                           \
+    X(REVOKED,     "corral:%s:revoked",     string, corrald,                  \
+      "16 random hexadecimal digits, a dot and an integer, which is raised "  \
+      "by one with each change of the revocations")                           \
     X(RUN,         "corral:%s:run:%s",      stream, gateway,                  \
       "events of a resumable stream; second part: service_id:run; expires")   \
     X(IDEMPOTENCY, "corral:%s:idempotency:%s", string, corrald,               \
@@ -107,6 +113,9 @@
 #define CORRAL_RULES_MAX          100000
 #define CORRAL_REGEX_MAX          1024    /* bytes of one pattern */
 #define CORRAL_ID_MAX             64      /* bytes of an id or a name */
+#define CORRAL_REVOCATIONS_MAX    10000   /* entries that have not ended */
+#define CORRAL_REVOCATION_NAME    200     /* bytes of the name of one */
+#define CORRAL_REVOCATION_AGE     31622400    /* s until its end, at most */
 #define CORRAL_PRIORITY_MAX       100     /* the max of its row, for arrays */
 
 
@@ -339,6 +348,51 @@
       "from that signal to the kill of the whole group")                      \
     X(drain_timeout, duration, user, CORRAL_G, 0, 86400000, "", "\"30s\"",    \
       "for open connections to end before the signal")                        \
+    X(failover, enumerate, user, CORRAL_G, 0, 0,                              \
+      "close reattach replay", "\"close\"",                                   \
+      "what becomes of a WebSocket whose instance is lost: it is "            \
+      "closed, or goes on with another one, without or with "                 \
+      "unanswered messages")                                                  \
+    X(hold_time, duration, user, CORRAL_G, 100, 600000, "", "\"10s\"",        \
+      "until such a WebSocket must have a new instance; beyond: 1012")        \
+    X(hold_size, integer, user, CORRAL_G, 1024, 1048576, "", "65536",         \
+      "with failover: bytes of a WebSocket message that passes whole "        \
+      "or not at all; longer ones stream")                                    \
+    X(journal_size, integer, user, CORRAL_G, 1024, 16777216, "", "65536",     \
+      "bytes of unanswered messages kept for one WebSocket")                  \
+    X(answer, enumerate, user, CORRAL_G, 0, 0,                                \
+      "none jsonrpc events pointers", "\"none\"",                             \
+      "how answers are told: JSON-RPC ids, names of events, JSON "            \
+      "pointers")                                                             \
+    X(answer_id, string, user, CORRAL_G, 0, 256, "", "\"\"",                  \
+      "pointer to the correlation in a message of the client: events, "       \
+      "pointers")                                                             \
+    X(answer_reply_id, string, user, CORRAL_G, 0, 256, "", "\"\"",            \
+      "the same in a message of the agent; default: answer_id")               \
+    X(answer_name, string, user, CORRAL_G, 0, 256, "", "\"\"",                \
+      "pointer to the name of an event, in both directions; events: "         \
+      "required")                                                             \
+    X(answer_requests, strings, user, CORRAL_G, 0, 32, "", "[]",              \
+      "events: names from the client that ask for an answer")                 \
+    X(answer_streams, strings, user, CORRAL_G, 0, 32, "", "[]",               \
+      "events: names from the agent after which more of the answer "          \
+      "follows")                                                              \
+    X(answer_finals, strings, user, CORRAL_G, 0, 32, "", "[]",                \
+      "names from the agent that end an answer, or values of "                \
+      "answer_final")                                                         \
+    X(answer_final, string, user, CORRAL_G, 0, 256, "", "\"\"",               \
+      "jsonrpc, pointers: pointer in an answer; final if it holds one "       \
+      "of answer_finals; default: each answer is final")                      \
+    X(preamble_messages, integer, user, CORRAL_G, 0, 16, "", "0",             \
+      "so many first messages of the client set the session up: "             \
+      "replayed each time, their answers are swallowed")                      \
+    X(preamble_names, strings, user, CORRAL_G, 0, 32, "", "[]",               \
+      "the same by name: events, or methods of jsonrpc")                      \
+    X(replay_started, boolean, user, CORRAL_G, 0, 0, "", "false",             \
+      "replay also requests whose answer had begun, after the reset "         \
+      "message")                                                              \
+    X(reset, string, user, CORRAL_G, 0, 1024, "", "\"\"",                     \
+      "text message to the client before such an answer begins anew")         \
     X(drain_rate, integer, user, 0, 0, 100000, "", "100",                     \
       "connections a second that are closed when it is over; 0: at once")     \
     X(startup_probe, probe, user, CORRAL_N, 0, 0, "", "null",                 \
@@ -660,6 +714,8 @@
     X(services,    "number of services it knows")                             \
     X(instances,   "number of instances it knows")                            \
     X(connections, "WebSockets it relays")                                    \
+    X(suspects,    "messages that saw two instances die, so far")             \
+    X(suspect_service_id, "of the last of them, or empty")                    \
     X(version,     "of Corral")
 
 #define CORRAL_CONNECTION_FIELDS(X)                                           \
@@ -685,7 +741,8 @@
     X(messages_out,      "to the client")                                     \
     X(bytes_received,    "payload and framing from the client")               \
     X(bytes_sent,        "to the client")                                     \
-    X(message_count,     "messages_in plus messages_out")
+    X(message_count,     "messages_in plus messages_out")                     \
+    X(resumed,           "times it went on with another instance")
 
 #define CORRAL_WAKE_FIELDS(X)                                                 \
     X(worker,     "gateway:pid:start time")                                   \
@@ -721,6 +778,13 @@
     X(idle,          "a duration: without a data frame for so long, or "      \
                      "longer")
 
+/* What can be revoked: connections that have this. */
+
+#define CORRAL_REVOCATION_KINDS(X)                                            \
+    X(token,   "id of the client's token, see corral_token_id")               \
+    X(subject, "who it is")                                                   \
+    X(session, "session named by the client")
+
 #define CORRAL_ANSWER_FIELDS(X)                                               \
     X(worker,  "who answers")                                                 \
     X(matched, "connections that the filter matched, or that were renewed")   \
@@ -755,6 +819,9 @@
     X(rule_updated,     "fields of a rule changed")                           \
     X(rule_deleted,     "a rule was deleted")                                 \
     X(connections_closed, "connections were closed by request")               \
+    X(revoked,          "a token, a subject or a session was revoked")        \
+    X(unrevoked,        "it is revoked no longer, before its time")           \
+    X(message_suspect,  "a message was in flight when two instances died")    \
     X(node_up,          "a node's lease began")                               \
     X(node_lost,        "a node's lease ended")                               \
     X(gateway_up,       "a worker appeared")                                  \

@@ -146,8 +146,8 @@ def small(rig, agents, **more):
 # Corral
 
 def corral(rig, agents=(), registry=None, docs=None, redis=True,
-           service='echo', turns=None, **more):
-    """Corral with everything_on().
+           service='echo', turns=None, http='', **more):
+    """Corral with everything_on(); http are more lines of http{}.
 
     Without Redis the registry is a state file: what callgrind counts is then
     the traffic alone, not what a slow process publishes meanwhile.
@@ -184,6 +184,7 @@ def corral(rig, agents=(), registry=None, docs=None, redis=True,
     corral_gateway bench;
     {source}
     {on['http']}
+    {http}
     upstream agents {{
         corral;
         keepalive 64;
@@ -213,9 +214,10 @@ def corral(rig, agents=(), registry=None, docs=None, redis=True,
 
 def ready(proxy):
     """Does each worker serve a registry?  One of several is known by its
-    lease."""
-    if len(proxy.workers) == 1:
-        return ' 101 ' in handshake(proxy)
+    lease, or without Redis, by many handshakes."""
+    if len(proxy.workers) == 1 or proxy.registry is None:
+        return all(' 101 ' in handshake(proxy)
+                   for _ in range(16 * len(proxy.workers) - 15))
     leases = proxy.registry.leases()
     return len([x for x in leases if int(x.get('instances', 0))]) \
         == len(proxy.workers)

@@ -5,6 +5,7 @@
 /* links: controlplane/model/doc.c controlplane/model/view.c */
 /* links: controlplane/model/state.c controlplane/base/clock.c */
 /* links: ngx_module/common/corral_duration.c -ljansson */
+/* links: ngx_module/common/corral_pointer.c */
 
 /*
  * Bodies of any bytes.  What is taken as a new service must be a valid

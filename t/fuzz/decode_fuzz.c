@@ -139,6 +139,14 @@ fuzz_service(const char *json, size_t len, fuzz_arena_t *arena)
     fuzz_between(s.max_fails, 0, 1000);
     fuzz_between(s.fail_timeout, 100, 3600000);
     fuzz_between(s.drain_timeout, 0, 86400000);
+    fuzz_between(s.failover, 0, CORRAL_FAILOVER_REPLAY);
+    fuzz_between(s.hold_time, 100, 600000);
+    fuzz_between(s.hold_size, 1024, 1048576);
+    fuzz_between(s.answer, 0, CORRAL_ANSWER_MODE_POINTERS);
+    fuzz_between(s.preamble_messages, 0, 16);
+    fuzz_string(&s.answer_id, 0, 256);
+    fuzz_string(&s.reset, 0, 1024);
+    fuzz_between(s.answer_finals.n, 0, 32);
 
     n = corral_decode_print_service(&s, NULL, 0);
     line = malloc(n + 1);

@@ -5,6 +5,7 @@
 /* links: controlplane/model/doc.c controlplane/model/view.c */
 /* links: controlplane/model/state.c controlplane/base/clock.c */
 /* links: ngx_module/common/corral_duration.c -ljansson */
+/* links: ngx_module/common/corral_pointer.c */
 
 /*
  * What the API takes: types, bounds, unknown and foreign fields, defaults,
@@ -228,6 +229,60 @@ owners(void)
 }
 
 
+/* a service with these members more */
+
+static const char *
+with(const char *members)
+{
+    char  text[512];
+
+    snprintf(text, sizeof(text), "{\"name\":\"a\",\"command\":[\"x\"],%s}",
+             members);
+
+    return document(text);
+}
+
+
+static void
+failover(void)
+{
+    is_str(with("\"failover\":\"replay\",\"answer\":\"jsonrpc\""), "",
+           "replay of JSON-RPC needs no more");
+    is_str(with("\"failover\":\"reattach\""), "", "reattach needs nothing");
+    is_str(with("\"failover\":\"replay\""), "\"failover\" \"replay\" needs an "
+           "\"answer\" other than \"none\": what has no answer yet must be "
+           "known", "replay without an answer");
+    is_str(with("\"failover\":\"reattach\",\"protocol\":\"grpc\""),
+           "\"failover\" \"reattach\" is for WebSockets, which need "
+           "\"protocol\": \"http\"", "no WebSocket");
+    is_str(with("\"replay_started\":true,\"reset\":\"x\""),
+           "\"replay_started\" needs \"failover\": \"replay\"",
+           "nothing is replayed");
+    is_str(with("\"failover\":\"replay\",\"answer\":\"jsonrpc\","
+                "\"replay_started\":true"), "\"replay_started\" needs "
+           "\"reset\": the client must learn that an answer begins anew",
+           "a client that would not know");
+    is_str(with("\"failover\":\"replay\",\"answer\":\"jsonrpc\","
+                "\"journal_size\":1024"), "\"journal_size\" must be at least "
+           "hold_size, or one message could be more than the journal holds",
+           "too small a journal");
+    is_str(with("\"answer\":\"pointers\""), "\"answer_id\" is required with "
+           "\"answer\": \"pointers\"", "a pointer is missing");
+    is_str(with("\"answer\":\"pointers\",\"answer_id\":\"id\""),
+           "\"answer_id\" is \"id\", it must be a JSON pointer such as "
+           "\"/params/id\" of at most 8 parts", "no pointer");
+    is_str(with("\"answer\":\"jsonrpc\",\"answer_id\":\"/id\""),
+           "\"answer_id\" says nothing with \"answer\": \"jsonrpc\"",
+           "a field of another mode");
+    is_str(with("\"answer\":\"jsonrpc\",\"answer_finals\":[\"x\"]"),
+           "\"answer_final\" is required with \"answer_finals\"",
+           "values without a place");
+    is_str(with("\"answer\":\"pointers\",\"answer_id\":\"/id\","
+                "\"preamble_names\":[\"x\"]"), "\"preamble_names\" needs "
+           "\"answer_name\", where the name stands", "names without a place");
+}
+
+
 static void
 rules(void)
 {
@@ -413,6 +468,7 @@ main(void)
     types();
     owners();
     rules();
+    failover();
     addresses();
     parsing();
     views();

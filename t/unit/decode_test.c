@@ -111,6 +111,11 @@ defaults(void)
     is_int(s.fail_timeout, 10000, "fail_timeout");
     is_int(s.max_sessions, 0, "max_sessions");
     is_int(s.drain_timeout, 30000, "drain_timeout");
+    is_int(s.failover, CORRAL_FAILOVER_CLOSE, "failover");
+    is_int(s.hold_time, 10000, "hold_time");
+    is_int(s.hold_size, 65536, "hold_size");
+    is_int(s.answer, CORRAL_ANSWER_MODE_NONE, "answer");
+    is_str(s.reset.data, "", "reset");
 
     is_int(instance("{" INSTANCE "}", &i), 0, "the least an instance needs");
     is_str(i.instance_id.data, "echo.x7", "instance_id");
@@ -279,7 +284,7 @@ static void
 refusals(void)
 {
     size_t            k;
-    char              json[4096];
+    char              json[1024];
     corral_service_t  s;
 
     for (k = 0; k < sizeof(service_cases) / sizeof(service_cases[0]); k++) {
@@ -374,7 +379,7 @@ sizes(void)
     }
 
     arena_limit = 256;
-    is_int(failed, 8, "no memory at any of its 8 allocations");
+    is_int(failed, 13, "no memory at any of its 13 allocations");
     arena_reset();
 
     is_int(corral_decode_service("{", 1, &s, arena_alloc, NULL, NULL, 0), -1,
@@ -387,7 +392,7 @@ printing(void)
 {
     int                same;
     size_t             n, k;
-    char               text[4096], again[1024];
+    char               text[4096], again[4096];
     corral_service_t   s;
     corral_instance_t  i;
 
@@ -415,9 +420,16 @@ printing(void)
            "\"eject_failure_percent\":85,\"eject_deviation\":190,"
            "\"max_ejected\":50,\"early_end\":\"1m\",\"max_sessions\":0,"
            "\"max_connections\":0,\"queue_size\":0,"
-           "\"queue_timeout\":\"30s\",\"drain_timeout\":\"30s\","
-           "\"sse_resume\":false,\"sse_events\":1000,"
-           "\"sse_keep\":\"5m\",\"sse_run_on\":\"1m\"}\n",
+           "\"queue_timeout\":\"30s\",\"drain_timeout\":"
+           "\"30s\",\"failover\":\"close\",\"hold_time\":\"10s\","
+           "\"hold_size\":65536,\"journal_size\":65536,\"answer\":\"none\","
+           "\"answer_id\":\"\",\"answer_reply_id\":\"\",\"answer_name\":\"\","
+           "\"answer_requests\":[],\"answer_streams\":[],\"answer_finals\":[],"
+           "\"answer_final\":\"\",\"preamble_messages\":0,"
+           "\"preamble_names\":[],\"replay_started\":false,\"reset\":\"\","
+           "\"sse_resume\":false,"
+           "\"sse_events\":1000,\"sse_keep\":\"5m\","
+           "\"sse_run_on\":\"1m\"}\n",
            "the line of a service");
     is_int((int64_t) n, (int64_t) strlen(text), "its length");
     is_int(service(text, &s), 0, "is read back");

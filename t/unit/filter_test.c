@@ -6,6 +6,7 @@
 /* links: -lpcre2-8 */
 /* links: controlplane/base/clock.c ngx_module/common/corral_duration.c */
 /* links: -ljansson */
+/* links: ngx_module/common/corral_pointer.c */
 
 /* Filters of connections: what is refused, what is chosen. */
 

@@ -1,7 +1,7 @@
 
 /*
  * bench-agent: a WebSocket echo agent for benchmarks, and for tests of what
- * agents do wrong (see --help).
+ * agents do wrong (see --help).  With --rpc it speaks JSON-RPC: bench_rpc.c.
  *
  * Compile:  cc -std=gnu11 -O2 -Wall -Wextra -Werror -pthread \
  *              -o bench-agent deploy/agents/bench/bench[-_]*.c
@@ -223,7 +223,11 @@ bench_usage(FILE *out)
         "                         (default: 100)\n"
         "  --reject-percent N     answer N of 100 handshakes with 503\n"
         "  --die-after N          echo N messages in all, then die by SIGKILL\n"
-        "                         when the next one begins\n", out);
+        "                         when the next one begins\n"
+        "  --rpc                  JSON-RPC: echo, the result is params; work,\n"
+        "                         {\"ms\": N, \"parts\": N}, an answer after\n"
+        "                         so long, in so many parts; die, SIGKILL\n",
+        out);
 }
 
 
@@ -243,6 +247,7 @@ bench_parse(int argc, char **argv)
         { "reject-percent", required_argument, NULL, 'p' },
         { "event-interval", required_argument, NULL, 'e' },
         { "die-after",      required_argument, NULL, 'd' },
+        { "rpc",            no_argument,       NULL, 'j' },
         { "help",           no_argument,       NULL, 'h' },
         { NULL,             0,                 NULL, 0 }
     };
@@ -309,6 +314,10 @@ bench_parse(int argc, char **argv)
         case 'd':
             bench.die_after = bench_number(name, optarg, 0, 1ULL << 60);
             bench.die_set = 1;
+            break;
+
+        case 'j':
+            bench.rpc = 1;
             break;
 
         default:

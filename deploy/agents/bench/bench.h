@@ -31,6 +31,8 @@
 #define BENCH_LINGER         2000    /* for the end of the peer */
 #define BENCH_SEND_TIMEOUT   60000   /* --send-and-close: for a slow reader */
 #define BENCH_PATTERN        251
+#define BENCH_RPC_MAX        1048576 /* bytes of a request in --rpc */
+#define BENCH_RPC_ID         128     /* of its id */
 #define BENCH_EVENT          128     /* bytes of an event of /sse */
 #define BENCH_JSON           1024    /* bytes of the answer of /json */
 
@@ -80,6 +82,10 @@ struct bench_conn_s {
 
     size_t           budget;         /* --slow-read: bytes until the tick */
     int64_t          deadline;       /* milliseconds, 0: none */
+    char            *message;        /* --rpc: what has come of a request */
+    size_t           message_len;
+    size_t           message_size;
+
     unsigned         eof:1;          /* the peer has ended */
     unsigned         shut:1;         /* our side is shut down */
 };
@@ -90,6 +96,7 @@ typedef struct {
     int              listener;
     bench_conn_t    *conns;
     bench_conn_t    *closed;         /* freed when the events are handled */
+    struct bench_job_s  *jobs;       /* --rpc: answers to come, soonest first */
     unsigned         stopping:1;
     unsigned         listening:1;
     uint8_t          buffer[BENCH_HOLD + BENCH_BUFFER + BENCH_HOLD];
@@ -109,6 +116,7 @@ typedef struct {
     unsigned         send_set:1;
     unsigned         die_set:1;
     unsigned         no_close:1;     /* end without a Close frame */
+    unsigned         rpc:1;          /* JSON-RPC instead of echo */
 } bench_options_t;
 
 
@@ -138,6 +146,13 @@ void bench_head(bench_thread_t *t, bench_conn_t *c, uint8_t *data, size_t len);
 void bench_frames(bench_thread_t *t, bench_conn_t *c, uint8_t *data,
     size_t len);
 size_t bench_fail(bench_conn_t *c, uint8_t *out, unsigned code);
+
+/* bench_rpc.c */
+
+int bench_rpc_take(bench_conn_t *c, const uint8_t *data, size_t len);
+void bench_rpc_message(bench_thread_t *t, bench_conn_t *c);
+int bench_rpc_run(bench_thread_t *t);
+void bench_rpc_forget(bench_thread_t *t, bench_conn_t *c);
 
 
 #endif /* _BENCH_H_INCLUDED_ */

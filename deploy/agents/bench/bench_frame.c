@@ -180,9 +180,9 @@ bench_frame(bench_conn_t *c, uint8_t *in, size_t len, uint8_t *out,
 
 
 /*
- * Echo len bytes of frames in place: data has BENCH_HOLD bytes of room behind
- * it.  A header that is not whole is held.  The connection may be freed on
- * return.
+ * Answer len bytes of frames, in place: data has BENCH_HOLD bytes of room
+ * behind it.  A header that is not whole is held.  The connection may be freed
+ * on return.
  */
 
 void
@@ -213,21 +213,46 @@ bench_frames(bench_thread_t *t, bench_conn_t *c, uint8_t *data, size_t len)
                 break;
             }
 
+            /* the header of a data frame is for an echo alone */
+
+            if (!bench.rpc || (in[0] & 0x08) || c->state != BENCH_STATE_OPEN) {
+                out += written;
+            }
+
             in += used;
-            out += written;
 
         } else {
             n = (size_t) (end - in);
             n = c->left < n ? (size_t) c->left : n;
-            bench_unmask(c, out, in, n);
+
+            if (bench.rpc) {
+                bench_unmask(c, in, in, n);
+
+                if (bench_rpc_take(c, in, n) == -1) {
+                    out += bench_fail(c, out, 1009);
+                    break;
+                }
+
+            } else {
+                bench_unmask(c, out, in, n);
+                out += n;
+            }
+
             in += n;
-            out += n;
             c->left -= n;
         }
 
         if (c->left == 0 && c->fin && c->state == BENCH_STATE_OPEN) {
             c->fin = 0;
             atomic_fetch_add(&bench_messages, 1);
+
+            if (bench.rpc) {
+                bench_rpc_message(t, c);
+
+                if (c->fd == -1) {
+                    return;
+                }
+            }
 
             if (t->stopping) {
                 out += bench_fail(c, out, 1012);

@@ -219,8 +219,11 @@ bench_free(bench_thread_t *t, bench_conn_t *c)
         c->next->prev = c->prev;
     }
 
+    bench_rpc_forget(t, c);
+    free(c->message);
     free(c->head);
     free(c->tail);
+    c->message = NULL;
     c->head = NULL;
     c->tail = NULL;
 
@@ -503,7 +506,9 @@ bench_thread(void *data)
     end = 0;
 
     for ( ;; ) {
-        n = epoll_wait(t->epoll, events, BENCH_EVENTS, timeout);
+        n = bench_rpc_run(t);
+        n = epoll_wait(t->epoll, events, BENCH_EVENTS,
+                       n < timeout ? n : timeout);
 
         for (i = 0; i < n; i++) {
             c = events[i].data.ptr;

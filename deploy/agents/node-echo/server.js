@@ -5,6 +5,9 @@
  * Echo agent in Node: WebSocket (npm's ws), HTTP and SSE on one listener.
  *
  * WebSocket   each message comes back; subprotocol "echo" is accepted
+ * WebSocket /tally   JSON-RPC: "add" adds params to the session's sum.  Sessions
+ *             lie in a folder that instances share (--sessions), so that the
+ *             gateway may move a client to another one
  * GET /       what the agent saw of the request
  * POST /echo  the body
  * GET /events?n=5&interval=1000   counts, as server-sent events
@@ -12,14 +15,18 @@
  * Install with "npm ci", run with CORRAL_LISTEN or --listen.
  */
 
+const crypto = require('node:crypto');
 const fs = require('node:fs');
 const http = require('node:http');
 const net = require('node:net');
+const os = require('node:os');
+const path = require('node:path');
 const { parseArgs } = require('node:util');
 const { WebSocketServer } = require('ws');
 
 const BACKLOG = 1 << 20;        // bytes unsent before reading pauses
 const INTERVAL_MAX = 600000;    // milliseconds
+const TALLY_KEPT = 100;         // answers kept for a session
 
 
 function log(level, message, fields) {
@@ -53,6 +60,8 @@ function options() {
       grace: { type: 'string', default: '8' },
       'max-message': { type: 'string', default: String(64 << 20) },
       'max-body': { type: 'string', default: String(16 << 20) },
+      sessions: { type: 'string',
+        default: path.join(os.tmpdir(), `corral-tally-${os.userInfo().uid}`) },
     } }));
   } catch (error) {
     fail(error.message, 2);
@@ -212,10 +221,83 @@ const wss = new WebSocketServer({ noServer: true, clientTracking: false,
   perMessageDeflate: { threshold: 1024 },
   handleProtocols: (offered) => (offered.has('echo') ? 'echo' : false) });
 
-wss.on('connection', (ws) => {
+/*
+ * A sum for each session.  The contract with the gateway: Corral-Session is the
+ * name of the session, whoever held it before; nobody is greeted; and a request
+ * that comes again, because its answer was lost with another instance, is
+ * answered from what is stored and adds nothing.
+ */
+
+class Tally {
+  constructor(session) {
+    const name = crypto.createHash('sha256').update(session).digest('hex');
+    this.file = path.join(opt.sessions, `${name}.json`);
+    fs.mkdirSync(opt.sessions, { recursive: true, mode: 0o700 });
+    try {
+      Object.assign(this, JSON.parse(fs.readFileSync(this.file, 'utf8')));
+    } catch (error) {
+      if (error.code !== 'ENOENT') {
+        throw error;
+      }
+      this.sum = 0;
+      this.done = [];
+    }
+  }
+
+  save() {
+    const next = `${this.file}.${process.pid}`;
+    fs.writeFileSync(next, JSON.stringify({ sum: this.sum, done: this.done }));
+    fs.renameSync(next, this.file);
+  }
+
+  add(id, n) {
+    const before = this.done.find((one) => one.id === id);
+    if (before) {
+      return before.sum;
+    }
+    this.sum += n;
+    this.done = [...this.done, { id, sum: this.sum }].slice(-TALLY_KEPT);
+    this.save();              // stored before it is answered
+    return this.sum;
+  }
+}
+
+
+function tally(ws, req) {
+  const session = req.headers['corral-session'] || crypto.randomUUID();
+  const sums = new Tally(session);
+  const resumed = Number(req.headers['corral-resume'] || 0);
+  ws.on('message', (data) => {
+    let call;
+    try {
+      call = JSON.parse(data);
+    } catch (error) {
+      ws.close(1007, 'that is no JSON');
+      return;
+    }
+    if (call === null || typeof call !== 'object' || call.id === undefined) {
+      return;                   // a notification: there is none to act on
+    }
+    const answer = { jsonrpc: '2.0', id: call.id };
+    if (call.method === 'add' && Number.isFinite(call.params)) {
+      answer.result = { sum: sums.add(call.id, call.params), resumed,
+        instance: process.env.CORRAL_INSTANCE || String(process.pid) };
+    } else {
+      answer.error = { code: -32601, message: '"add" with a number is all' };
+    }
+    ws.send(JSON.stringify(answer));
+  });
+}
+
+
+wss.on('connection', (ws, req) => {
   sockets.add(ws);
   ws.on('close', () => sockets.delete(ws));
   ws.on('error', () => {});     // the protocol was broken: ws closes with why
+  if (req.url.split('?')[0] === '/tally') {
+    tally(ws, req);
+    return;
+  }
   ws.on('message', (data, binary) => {
     ws.send(data, { binary }, () => {
       if (ws.isPaused && ws.bufferedAmount <= BACKLOG) {

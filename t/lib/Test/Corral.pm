@@ -28,7 +28,8 @@ use Scalar::Util qw/weaken/;
 use Test::More qw//;
 use Time::HiRes qw/sleep time/;
 
-our @EXPORT = qw/port http http_read http_get http_post http_body wait_for/;
+our @EXPORT = qw/port udp_socket http http_read http_get http_post http_body
+    wait_for/;
 
 ###############################################################################
 
@@ -302,6 +303,17 @@ sub port {
     }
 
     die "No free port for $virtual\n";
+}
+
+# The UDP socket of a virtual port: it holds the port, so nobody else can bind
+# it.  A server over UDP is to use this one.
+
+sub udp_socket {
+    my $virtual = pop;
+
+    port($virtual);
+
+    return $ports{$virtual}[1];
 }
 
 

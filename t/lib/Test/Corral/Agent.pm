@@ -21,6 +21,18 @@ package Test::Corral::Agent;
 #   !delay MS TEXT   TEXT, later        !stall   no more reading here
 #   others           the same message back
 #
+# With set(rpc => 1) a JSON object is a request of JSON-RPC; its method says:
+#
+#   id               result: the agent's id       hold   no answer
+#   echo             result: params               die drop reset   as above
+#   init             result: "ready"
+#   part             results with "final": false, as many as params says
+#   stream           the same, and then one with "final": true
+#   fill             result: so many bytes as params says
+#
+# and one without an id gets no answer.  rpc_die names a method that kills the
+# process whenever it comes; with mute nothing is answered.
+#
 # set(), ask() and their like talk to the process from the test.
 
 use warnings;
@@ -100,6 +112,7 @@ sub instance {
 #   pong      0: pings are not answered       closes    0: nor is a Close
 #   stall     1: reads nothing on open connections
 #   echo      0: messages are not answered    prefix    before each echo
+#   leave     1: ends each WebSocket as soon as it is open
 
 sub set {
     my ($self, %opt) = @_;
@@ -531,6 +544,7 @@ sub _upgrade {
         'Sec-WebSocket-Accept: ' . ($set->{accept} // accept_key($key // '')),
         @{ $set->{headers} // [] }, '', '') . ($set->{greeting} // ''));
 
+    return $self->_end($c) if $set->{leave};
     $self->_frames($c) if length $c->{in};
 }
 
@@ -596,6 +610,9 @@ sub _message {
     if ($c->{close_sent}) {
         return;
 
+    } elsif ($set->{rpc} && $m =~ /^\{/) {
+        $self->_rpc($c, $json->decode($m), $text);
+
     } elsif ($m =~ /^!id$/) {
         $text->($self->{id});
 
@@ -639,6 +656,43 @@ sub _message {
     } elsif ($set->{echo}) {
         $self->_send($c, build_frame($c->{opcode}, ($set->{prefix} // '')
             . $m));
+    }
+}
+
+sub _rpc {
+    my ($self, $c, $m, $text) = @_;
+
+    my ($method, $id, $params) = @$m{qw/method id params/};
+    my $result = sub {
+        $text->($json->encode({ jsonrpc => '2.0', id => $id, result => $_[0] }))
+            if defined $id;
+    };
+
+    POSIX::_exit(1)
+        if $method eq 'die' || $method eq ($self->{set}{rpc_die} // '');
+
+    if ($self->{set}{mute}) {
+        return;
+
+    } elsif ($method =~ /^(drop|reset)$/) {
+        $self->_end($c, $1);
+
+    } elsif ($method eq 'id') {
+        $result->($self->{id});
+
+    } elsif ($method eq 'init') {
+        $result->('ready');
+
+    } elsif ($method eq 'echo') {
+        $result->($params);
+
+    } elsif ($method eq 'fill') {
+        $result->('x' x $params);
+
+    } elsif ($method =~ /^(part|stream)$/) {
+        $result->({ final => JSON::PP::false, n => $_ }) for 1 .. $params;
+        $result->({ final => JSON::PP::true, agent => $self->{id} })
+            if $method eq 'stream';
     }
 }
 

@@ -1,0 +1,966 @@
+
+/*
+ * To another instance: a pair whose agent was lost keeps its client, gives its
+ * hold back, waits for its turn, and repeats the handshake with an instance
+ * that was not tried.  The client's socket is not read meanwhile.
+ *
+ * An agent is lost when its connection is reset or ends without a Close, when
+ * it does not answer a ping, and when it says Close 1001 (going away) or 1012
+ * (restart): it leaves, and means nobody.  Any other Close is its word to the
+ * client and passes.
+ *
+ * While a pair moves its agent's side has no connection; it is eof and mute, so
+ * that whatever happens to the pair then is the end of a pair with a dead
+ * agent.  A close of our own cancels the move.
+ *
+ * The handshake is that of ngx_http_corral_handshake.c, with a request that
+ * stands in for the one that is gone; its pool lives as long as one round.
+ */
+
+
+#include "ngx_http_corral.h"
+#include "ngx_http_corral_handshake.h"
+#include "ngx_http_corral_relay.h"
+#include "ngx_http_corral_relay_pair.h"
+#include "ngx_http_corral_relay_resume.h"
+#include "ngx_http_corral_sync.h"
+
+
+#define NGX_HTTP_CORRAL_MOVE_FIRST  50        /* ms until the second round */
+#define NGX_HTTP_CORRAL_MOVE_LAST   1000      /* ms between later ones */
+#define NGX_HTTP_CORRAL_MOVE_SHORT  1000      /* ms in silence: no life */
+
+
+static void ngx_http_corral_relay_move_bye(ngx_http_corral_pair_t *p,
+    ngx_uint_t code);
+static ngx_uint_t ngx_http_corral_relay_move_closing(
+    ngx_http_corral_pair_t *p);
+static ngx_uint_t ngx_http_corral_relay_move_refused(
+    ngx_http_corral_pair_t *p, ngx_uint_t died, ngx_str_t *reason);
+static ngx_int_t ngx_http_corral_relay_move_start(ngx_http_corral_pair_t *p,
+    ngx_uint_t died);
+static ngx_int_t ngx_http_corral_relay_move_begin(ngx_http_corral_pair_t *p);
+static void ngx_http_corral_relay_move_detach(ngx_http_corral_pair_t *p);
+static void ngx_http_corral_relay_move_handler(ngx_event_t *ev);
+static ngx_http_corral_handshake_t *ngx_http_corral_relay_move_handshake(
+    ngx_http_corral_resume_t *resume, ngx_pool_t *pool);
+static ngx_int_t ngx_http_corral_relay_move_request(
+    ngx_http_corral_resume_t *resume, ngx_http_corral_handshake_t *h);
+static void ngx_http_corral_relay_move_round(ngx_http_corral_resume_t *resume);
+static void ngx_http_corral_relay_move_attach(ngx_http_corral_pair_t *p,
+    ngx_http_corral_handshake_t *h);
+static void ngx_http_corral_relay_move_record(ngx_http_corral_pair_t *p,
+    ngx_http_corral_handshake_t *h);
+static void ngx_http_corral_relay_move_kept(ngx_http_corral_pair_t *p,
+    ngx_http_corral_handshake_t *h);
+static void ngx_http_corral_relay_move_free(ngx_http_corral_resume_t *resume);
+
+
+/*
+ * Gives a new pair what it needs to go on with another instance, if its service
+ * wants that: copies what was agreed.  NGX_OK, also if nothing is needed;
+ * NGX_ERROR: no memory.
+ */
+
+ngx_int_t
+ngx_http_corral_relay_resume_create(ngx_http_corral_pair_t *p,
+    ngx_http_corral_ctx_t *ctx, ngx_http_corral_agreed_t *agreed)
+{
+    u_char                    *last;
+    ngx_uint_t                 i;
+    ngx_str_t                 *from[4], *to[4];
+    ngx_http_corral_shared_t  *shared;
+    ngx_http_corral_resume_t  *resume;
+
+    shared = p->shared;
+
+    if (shared->terms.failover == CORRAL_FAILOVER_CLOSE
+        || (shared->terms.failover == CORRAL_FAILOVER_REPLAY
+            && shared->rules == 0))
+    {
+        return NGX_OK;
+    }
+
+    resume = ngx_calloc(sizeof(ngx_http_corral_resume_t)
+                        + agreed->request.len + agreed->accept.len
+                        + agreed->protocol.len + agreed->extensions.len,
+                        ngx_cycle->log);
+    if (resume == NULL) {
+        return NGX_ERROR;
+    }
+
+    from[0] = &agreed->request;
+    from[1] = &agreed->accept;
+    from[2] = &agreed->protocol;
+    from[3] = &agreed->extensions;
+    to[0] = &resume->agreed.request;
+    to[1] = &resume->agreed.accept;
+    to[2] = &resume->agreed.protocol;
+    to[3] = &resume->agreed.extensions;
+    last = resume->data;
+
+    for (i = 0; i < 4; i++) {
+        to[i]->data = last;
+        to[i]->len = from[i]->len;
+        last = ngx_cpymem(last, from[i]->data, from[i]->len);
+    }
+
+    resume->pair = p;
+    resume->key = ctx->instance.key;
+
+    if (shared->rules) {
+        resume->rules = (corral_answer_rules_t *)
+                            ((u_char *) shared + shared->rules);
+        resume->reset.data = (u_char *) (resume->rules + 1);
+        resume->reset.len = shared->reset_len;
+    }
+
+    corral_journal_init(&resume->journal, &ngx_http_corral_relay_journals,
+                        shared->terms.journal_size);
+
+    resume->event.handler = ngx_http_corral_relay_move_handler;
+    resume->event.log = ngx_cycle->log;
+
+    p->resume = resume;
+
+    return NGX_OK;
+}
+
+
+/* The pair ends. */
+
+void
+ngx_http_corral_relay_resume_free(ngx_http_corral_pair_t *p)
+{
+    ngx_http_corral_relay_move_cancel(p);
+
+    corral_journal_free(&p->resume->journal);
+    ngx_http_corral_relay_hold_drop(&p->resume->halves[0]);
+    ngx_http_corral_relay_hold_drop(&p->resume->halves[1]);
+
+    ngx_free(p->resume);
+    p->resume = NULL;
+}
+
+
+/*
+ * Nothing comes from the agent any more; lost: not by a FIN.  NGX_OK: the pair
+ * goes on with another one.  NGX_DECLINED: it ends; if that is for a reason of
+ * ours, a close of our own has begun.
+ */
+
+ngx_int_t
+ngx_http_corral_relay_move_lost(ngx_http_corral_pair_t *p, ngx_uint_t lost)
+{
+    if (p->moving) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_corral_relay_move_closing(p)) {
+        return NGX_DECLINED;
+    }
+
+    ngx_http_corral_relay_fault(p, lost);
+
+    return ngx_http_corral_relay_move_start(p, 1);
+}
+
+
+/* A Close of the agent.  NGX_OK: it was dealt with and is not to pass. */
+
+ngx_int_t
+ngx_http_corral_relay_move_leave(ngx_http_corral_pair_t *p,
+    corral_frame_result_t *res)
+{
+    if ((res->code != 1001 && res->code != 1012)
+        || ngx_http_corral_relay_move_closing(p))
+    {
+        return NGX_DECLINED;
+    }
+
+    ngx_http_corral_relay_move_bye(p, res->code);
+
+    if (ngx_http_corral_relay_move_start(p, 0) != NGX_OK) {
+        (void) ngx_http_corral_relay_see(p, NGX_HTTP_CORRAL_AGENT, res);
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * The pair is to leave its instance, which lives.  NGX_OK: it goes on with
+ * another one; NGX_DECLINED: it cannot, and perhaps has begun to close.
+ */
+
+ngx_int_t
+ngx_http_corral_relay_move_away(ngx_http_corral_pair_t *p)
+{
+    if (p->resume == NULL || ngx_http_corral_relay_move_closing(p)) {
+        return NGX_DECLINED;
+    }
+
+    ngx_http_corral_relay_move_bye(p, 1001);
+
+    return ngx_http_corral_relay_move_start(p, 0);
+}
+
+
+/* a Close for the agent, if one may be put in now; nobody waits for its own */
+
+static void
+ngx_http_corral_relay_move_bye(ngx_http_corral_pair_t *p, ngx_uint_t code)
+{
+    size_t                   n;
+    uint32_t                 mask;
+    ngx_http_corral_side_t  *agent;
+    u_char                   buf[CORRAL_FRAME_CONTROL_MAX];
+
+    agent = &p->sides[NGX_HTTP_CORRAL_AGENT];
+
+    if (agent->tail
+        || p->resume->halves[NGX_HTTP_CORRAL_CLIENT].streams)
+    {
+        return;
+    }
+
+    mask = (uint32_t) (ngx_random() << 8 ^ ngx_random());
+    n = corral_frame_close(buf, code, "", 0, (uint8_t *) &mask);
+
+    (void) agent->connection->send(agent->connection, buf, n);
+    agent->told = 1;
+}
+
+
+/*
+ * A send to the agent failed: what it has still to say may be in its socket and
+ * is read first, in a turn of its own.  NGX_DECLINED: the pair ends anyway.
+ */
+
+ngx_int_t
+ngx_http_corral_relay_move_mute(ngx_http_corral_pair_t *p)
+{
+    ngx_http_corral_side_t    *agent, *client;
+    ngx_http_corral_resume_t  *resume;
+
+    resume = p->resume;
+
+    if (p->moving || resume->state == NGX_HTTP_CORRAL_MOVE_LEAVING) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_corral_relay_move_closing(p)) {
+        return NGX_DECLINED;
+    }
+
+    agent = &p->sides[NGX_HTTP_CORRAL_AGENT];
+    client = &p->sides[NGX_HTTP_CORRAL_CLIENT];
+
+    agent->mute = 1;
+    agent->owe_ping = 0;
+
+    if (agent->tail) {
+        ngx_free(agent->tail);
+        agent->tail = NULL;
+    }
+
+    client->paused = 1;
+    client->early = 1;
+
+    resume->state = NGX_HTTP_CORRAL_MOVE_LEAVING;
+    resume->event.data = client->connection;
+    ngx_post_event(&resume->event, &ngx_posted_events);
+
+    return NGX_OK;
+}
+
+
+/* the end of the pair has begun, whoever has begun it */
+
+static ngx_uint_t
+ngx_http_corral_relay_move_closing(ngx_http_corral_pair_t *p)
+{
+    ngx_http_corral_side_t  *client, *agent;
+
+    client = &p->sides[NGX_HTTP_CORRAL_CLIENT];
+    agent = &p->sides[NGX_HTTP_CORRAL_AGENT];
+
+    return p->own || p->lingering || p->ended || p->hurry
+           || agent->said || agent->told || agent->eof
+           || client->said || client->told || client->eof || client->mute
+           || client->fin || client->deaf || client->owe_close;
+}
+
+
+/* the code that the client must be closed with; 0: the pair may go on */
+
+static ngx_uint_t
+ngx_http_corral_relay_move_refused(ngx_http_corral_pair_t *p, ngx_uint_t died,
+    ngx_str_t *reason)
+{
+    ngx_http_corral_resume_t  *resume;
+
+    resume = p->resume;
+
+    if (resume->halves[NGX_HTTP_CORRAL_AGENT].streams) {
+        ngx_str_set(reason, "agent lost within a message");
+        return 1012;
+    }
+
+    if (resume->halves[NGX_HTTP_CORRAL_CLIENT].streams) {
+        ngx_str_set(reason, "agent lost within a message to it");
+        return 1012;
+    }
+
+    return resume->rules ? ngx_http_corral_relay_replay_lost(p, died, reason)
+                         : 0;
+}
+
+
+/* begins a move, or a close if that cannot be */
+
+static ngx_int_t
+ngx_http_corral_relay_move_start(ngx_http_corral_pair_t *p, ngx_uint_t died)
+{
+    ngx_str_t   reason;
+    ngx_uint_t  code;
+
+    code = ngx_http_corral_relay_move_refused(p, died, &reason);
+
+    if (code == 0) {
+
+        if (ngx_http_corral_relay_move_begin(p) == NGX_OK) {
+            return NGX_OK;
+        }
+
+        ngx_str_set(&reason, "no other agent took over");
+        code = 1012;
+    }
+
+    ngx_log_error(NGX_LOG_INFO,
+                  p->sides[NGX_HTTP_CORRAL_CLIENT].connection->log, 0,
+                  "WebSocket cannot go on with another agent: %V", &reason);
+
+    ngx_http_corral_table_local(p->shared->terms.ref)->moves_refused++;
+
+    ngx_http_corral_relay_shut(p, code, 1001, &reason);
+
+    return NGX_DECLINED;
+}
+
+
+/*
+ * NGX_ERROR: no memory, or no time left.  Agents that take a pair and end it at
+ * once, in silence, took nothing: the time and the rounds go on.
+ */
+
+static ngx_int_t
+ngx_http_corral_relay_move_begin(ngx_http_corral_pair_t *p)
+{
+    ngx_uint_t                 again;
+    ngx_http_corral_side_t    *client, *agent;
+    ngx_http_corral_resume_t  *resume;
+
+    resume = p->resume;
+    client = &p->sides[NGX_HTTP_CORRAL_CLIENT];
+    agent = &p->sides[NGX_HTTP_CORRAL_AGENT];
+
+    again = resume->resumed && agent->bytes == resume->heard
+            && ngx_current_msec - resume->joined < NGX_HTTP_CORRAL_MOVE_SHORT;
+
+    resume->lost = ngx_current_msec;
+    resume->replayed = 0;
+
+    if (!again) {
+        resume->deadline = ngx_current_msec + p->shared->terms.hold_time;
+        resume->rounds = 0;
+
+    } else if ((ngx_msec_int_t) (resume->deadline - ngx_current_msec) <= 0) {
+        return NGX_ERROR;
+    }
+
+    /* what is partly sent is lost; a tail made since has whole messages */
+
+    if (resume->state != NGX_HTTP_CORRAL_MOVE_LEAVING && agent->tail) {
+        ngx_free(agent->tail);
+        agent->tail = NULL;
+    }
+
+    resume->asked = 0;
+    resume->event.data = client->connection;
+    client->paused = 1;
+    client->early = 1;
+
+    if (again) {
+        ngx_http_corral_relay_move_round(resume);
+
+    } else if (ngx_http_corral_relay_pace_enter(resume) == NGX_OK) {
+        ngx_add_timer(&resume->event, p->shared->terms.hold_time);
+
+    } else {
+        return NGX_ERROR;
+    }
+
+    ngx_http_corral_relay_move_detach(p);
+
+    return NGX_OK;
+}
+
+
+/* the agent's side without an agent */
+
+static void
+ngx_http_corral_relay_move_detach(ngx_http_corral_pair_t *p)
+{
+    uint64_t                  messages, bytes;
+    ngx_connection_t         *c;
+    ngx_http_corral_side_t   *agent;
+    ngx_http_corral_bytes_t  *tail;
+
+    agent = &p->sides[NGX_HTTP_CORRAL_AGENT];
+    c = agent->connection;
+
+    p->moving = 1;
+    p->resume->sent = c->sent;
+
+    ngx_http_corral_table_release(&p->hold);
+    ngx_http_corral_relay_hold_drop(&p->resume->halves[NGX_HTTP_CORRAL_AGENT]);
+
+    if (agent->rest) {
+        ngx_free(agent->rest);
+    }
+
+    tail = agent->tail;
+    messages = agent->messages;
+    bytes = agent->bytes;
+
+    ngx_memzero(agent, sizeof(ngx_http_corral_side_t));
+
+    agent->tail = tail;
+    agent->messages = messages;
+    agent->bytes = bytes;
+    agent->eof = 1;
+    agent->mute = 1;
+    agent->whole = 1;
+
+    ngx_close_connection(c);
+}
+
+
+/* The pair begins to close, or ends: it looks for nothing any more. */
+
+void
+ngx_http_corral_relay_move_cancel(ngx_http_corral_pair_t *p)
+{
+    ngx_http_corral_side_t    *client;
+    ngx_http_corral_resume_t  *resume;
+
+    resume = p->resume;
+
+    if (resume->state == NGX_HTTP_CORRAL_MOVE_NONE) {
+        return;
+    }
+
+    if (resume->handshake) {
+        ngx_http_corral_handshake_drop(resume->handshake, 0);
+        ngx_http_corral_relay_move_free(resume);
+    }
+
+    ngx_http_corral_relay_pace_leave(resume);
+
+    if (resume->event.timer_set) {
+        ngx_del_timer(&resume->event);
+    }
+
+    if (resume->event.posted) {
+        ngx_delete_posted_event(&resume->event);
+    }
+
+    resume->state = NGX_HTTP_CORRAL_MOVE_NONE;
+    p->moving = 0;
+
+    /* its answer to our Close is to be read */
+
+    client = &p->sides[NGX_HTTP_CORRAL_CLIENT];
+    client->paused = 0;
+    ngx_post_event(client->connection->read, &ngx_posted_events);
+}
+
+
+static void
+ngx_http_corral_relay_move_handler(ngx_event_t *ev)
+{
+    ngx_msec_int_t             left;
+    ngx_http_corral_pair_t    *p;
+    ngx_http_corral_resume_t  *resume;
+
+    static ngx_str_t  none = ngx_string("no other agent took over");
+    static ngx_str_t  silent = ngx_string("agent did not resume");
+
+    resume = (ngx_http_corral_resume_t *)
+                 ((u_char *) ev - offsetof(ngx_http_corral_resume_t, event));
+    p = resume->pair;
+
+    if (resume->state == NGX_HTTP_CORRAL_MOVE_LEAVING) {
+        ngx_http_corral_relay_pump(p, &p->sides[NGX_HTTP_CORRAL_AGENT]);
+
+        if (resume->state == NGX_HTTP_CORRAL_MOVE_LEAVING) {
+            ngx_http_corral_relay_ended(p, NGX_HTTP_CORRAL_AGENT, 1);
+        }
+
+        ngx_http_corral_relay_settle(p);
+        return;
+    }
+
+    ev->timedout = 0;
+    left = (ngx_msec_int_t) (resume->deadline - ngx_current_msec);
+
+    if (left <= 0) {
+        ngx_http_corral_relay_move_over(p, 1012,
+                              resume->state == NGX_HTTP_CORRAL_MOVE_REPLAYING
+                              ? &silent : &none);
+        return;
+    }
+
+    ngx_add_timer(ev, (ngx_msec_t) left);
+
+    if (resume->state == NGX_HTTP_CORRAL_MOVE_WAITING
+        && ngx_http_corral_relay_pace_enter(resume) != NGX_OK)
+    {
+        ngx_http_corral_relay_move_over(p, 1012, &none);
+    }
+}
+
+
+/* A pair that moves, or has just joined, cannot go on: closes it. */
+
+void
+ngx_http_corral_relay_move_over(ngx_http_corral_pair_t *p, ngx_uint_t code,
+    ngx_str_t *reason)
+{
+    ngx_log_error(NGX_LOG_INFO,
+                  p->sides[NGX_HTTP_CORRAL_CLIENT].connection->log, 0,
+                  "WebSocket cannot go on with another agent: %V", reason);
+
+    ngx_http_corral_table_local(p->shared->terms.ref)->moves_refused++;
+
+    ngx_http_corral_relay_shut(p, code, 1001, reason);
+    ngx_http_corral_relay_settle(p);
+}
+
+
+/* It is this pair's turn: begins a handshake. */
+
+void
+ngx_http_corral_relay_move_try(ngx_http_corral_resume_t *resume)
+{
+    ngx_pool_t                   *pool;
+    ngx_http_corral_handshake_t  *h;
+
+    resume->state = NGX_HTTP_CORRAL_MOVE_TRYING;
+
+    pool = ngx_create_pool(4096,
+           resume->pair->sides[NGX_HTTP_CORRAL_CLIENT].connection->log);
+
+    h = pool ? ngx_http_corral_relay_move_handshake(resume, pool) : NULL;
+
+    if (h == NULL) {
+
+        if (pool) {
+            ngx_destroy_pool(pool);
+        }
+
+        ngx_http_corral_relay_move_round(resume);
+        return;
+    }
+
+    resume->handshake = h;
+
+    /* may fail at once, and call ngx_http_corral_relay_move_failed() */
+
+    ngx_http_corral_handshake_connect(h);
+}
+
+
+static ngx_http_corral_handshake_t *
+ngx_http_corral_relay_move_handshake(ngx_http_corral_resume_t *resume,
+    ngx_pool_t *pool)
+{
+    ngx_http_request_t            *r;
+    ngx_http_upstream_t           *u;
+    ngx_http_corral_pair_t        *p;
+    ngx_http_corral_websocket_t   *ws;
+    ngx_http_corral_handshake_t   *h;
+    ngx_http_corral_record_end_t   end;
+
+    p = resume->pair;
+
+    ws = ngx_pcalloc(pool, sizeof(ngx_http_corral_websocket_t));
+    u = ngx_pcalloc(pool, sizeof(ngx_http_upstream_t));
+    h = ngx_pcalloc(pool, sizeof(ngx_http_corral_handshake_t));
+
+    if (ws == NULL || u == NULL || h == NULL) {
+        return NULL;
+    }
+
+    ngx_http_corral_relay_end_of(p, ws, &end);
+
+    r = ngx_http_corral_record_request(p->record, &end, pool);
+    if (r == NULL) {
+        return NULL;
+    }
+
+    h->request = r;
+    h->ctx = ngx_http_corral_get_ctx(r);
+    h->conf = ngx_http_get_module_loc_conf(r,
+                                           ngx_http_corral_websocket_module);
+    h->pair = p;
+    h->agreed = &resume->agreed;
+    h->terms = p->shared->terms;
+    h->tries = h->terms.tries;
+    h->in = ngx_create_temp_buf(pool, NGX_HTTP_CORRAL_HANDSHAKE_HEAD);
+
+    r->upstream = u;
+
+    u->upstream = h->conf->upstream;
+    u->peer.log = r->connection->log;
+    u->peer.log_error = NGX_ERROR_ERR;
+    u->peer.start_time = ngx_current_msec;
+    ngx_str_set(&u->schema, "ws://");
+
+    if (h->in == NULL
+        || ngx_http_corral_relay_move_request(resume, h) != NGX_OK
+        || ngx_http_corral_upstream_init_peer(r, h->conf->upstream) != NGX_OK)
+    {
+        return NULL;
+    }
+
+    u->peer.tries = h->terms.tries;
+
+    /* it had a place in its service, and its pace is our affair */
+
+    h->ctx->moved = 1;
+
+    /* the one that was lost may be there again in a later round */
+
+    if (resume->rounds == 0) {
+        h->ctx->tried[0] = resume->key;
+        h->ctx->ntried = 1;
+    }
+
+    return h;
+}
+
+
+/* the request that the first agent got, and the number of this one */
+
+static ngx_int_t
+ngx_http_corral_relay_move_request(ngx_http_corral_resume_t *resume,
+    ngx_http_corral_handshake_t *h)
+{
+    ngx_str_t  *request;
+
+    request = &resume->agreed.request;
+
+    h->out = ngx_create_temp_buf(h->request->pool, request->len
+                                 + sizeof("Corral-Resume: " CRLF CRLF)
+                                 + NGX_INT32_LEN);
+    if (h->out == NULL) {
+        return NGX_ERROR;
+    }
+
+    h->out->last = ngx_sprintf(h->out->last, "%VCorral-Resume: %uD" CRLF CRLF,
+                               request, resume->resumed + 1);
+
+    return NGX_OK;
+}
+
+
+/* no instance took the pair: another round later, until the deadline */
+
+void
+ngx_http_corral_relay_move_failed(ngx_http_corral_handshake_t *h)
+{
+    ngx_http_corral_resume_t  *resume;
+
+    resume = h->pair->resume;
+
+    ngx_http_corral_relay_move_free(resume);
+    ngx_http_corral_relay_move_round(resume);
+}
+
+
+static void
+ngx_http_corral_relay_move_round(ngx_http_corral_resume_t *resume)
+{
+    ngx_msec_t      wait;
+    ngx_msec_int_t  left;
+
+    ngx_http_corral_relay_pace_leave(resume);
+
+    wait = NGX_HTTP_CORRAL_MOVE_FIRST << ngx_min(resume->rounds, 5);
+    wait = ngx_min(wait, NGX_HTTP_CORRAL_MOVE_LAST);
+    left = (ngx_msec_int_t) (resume->deadline - ngx_current_msec);
+
+    resume->rounds++;
+    resume->state = NGX_HTTP_CORRAL_MOVE_WAITING;
+
+    if (resume->event.timer_set) {
+        ngx_del_timer(&resume->event);
+    }
+
+    ngx_add_timer(&resume->event,
+                  (ngx_msec_t) ngx_max(ngx_min((ngx_msec_int_t) wait, left),
+                                       1));
+}
+
+
+/* gives the handshake back; its connection was taken or dropped before */
+
+static void
+ngx_http_corral_relay_move_free(ngx_http_corral_resume_t *resume)
+{
+    ngx_pool_t  *pool;
+
+    pool = resume->handshake->request->pool;
+
+    resume->handshake = NULL;
+    ngx_destroy_pool(pool);
+}
+
+
+/* another instance has taken the pair */
+
+void
+ngx_http_corral_relay_move_joined(ngx_http_corral_handshake_t *h)
+{
+    ngx_log_t                 *log;
+    ngx_http_corral_pair_t    *p;
+    ngx_http_corral_resume_t  *resume;
+
+    p = h->pair;
+    resume = p->resume;
+    log = p->sides[NGX_HTTP_CORRAL_CLIENT].connection->log;
+
+    ngx_http_corral_relay_move_record(p, h);
+    ngx_http_corral_relay_move_attach(p, h);
+
+    resume->key = h->ctx->instance.key;
+    resume->heard = p->sides[NGX_HTTP_CORRAL_AGENT].bytes;
+    resume->joined = ngx_current_msec;
+    resume->resumed++;
+
+    ngx_http_corral_table_move(&p->hold, &h->ctx->hold);
+    ngx_http_corral_table_local(p->hold.ref)->connections++;
+    ngx_http_corral_table_local(p->shared->terms.ref)->moves++;
+
+    log->action = "relaying WebSocket";
+
+    ngx_http_corral_relay_pace_leave(resume);
+    ngx_http_corral_relay_move_free(resume);
+
+    resume->state = NGX_HTTP_CORRAL_MOVE_REPLAYING;
+    p->moving = 0;
+
+    ngx_http_corral_relay_list_use(p);
+    ngx_http_corral_sync_connections();
+    ngx_http_corral_relay_time_start(p);
+
+    if (resume->rules) {
+        ngx_http_corral_relay_replay_go_on(p);
+
+    } else {
+
+        if (p->sides[NGX_HTTP_CORRAL_AGENT].tail) {
+            ngx_http_corral_relay_flush(p, &p->sides[NGX_HTTP_CORRAL_AGENT]);
+        }
+
+        ngx_http_corral_relay_move_done(p);
+    }
+
+    if (p->ending || p->ended) {
+        ngx_http_corral_relay_settle(p);
+    }
+}
+
+
+/* the agent's side with its new agent */
+
+static void
+ngx_http_corral_relay_move_attach(ngx_http_corral_pair_t *p,
+    ngx_http_corral_handshake_t *h)
+{
+    size_t                     n;
+    ngx_connection_t          *c;
+    ngx_http_upstream_t       *u;
+    ngx_http_corral_side_t    *agent;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    agent = &p->sides[NGX_HTTP_CORRAL_AGENT];
+    u = h->request->upstream;
+    c = u->peer.connection;
+
+    u->peer.connection = NULL;
+    u->peer.sockaddr = NULL;
+
+    if (c->read->timer_set) {
+        ngx_del_timer(c->read);
+    }
+
+    if (c->write->timer_set) {
+        ngx_del_timer(c->write);
+    }
+
+    clcf = ngx_http_get_module_loc_conf(h->request, ngx_http_core_module);
+
+    if (clcf->tcp_nodelay) {
+        (void) ngx_tcp_nodelay(c);
+    }
+
+    c->data = p;
+    c->read->handler = ngx_http_corral_relay_handler;
+    c->write->handler = ngx_http_corral_relay_handler;
+
+    agent->connection = c;
+    agent->eof = 0;
+    agent->mute = 0;
+    agent->heard = ngx_http_corral_relay_now();
+
+    corral_frame_init(&agent->frame,
+                      (h->deflate ? CORRAL_FRAME_DEFLATE : 0)
+                      | (ngx_http_corral_relay_limit_metered(p,
+                                                     NGX_HTTP_CORRAL_AGENT)
+                         ? CORRAL_FRAME_METERED : 0));
+
+    p->resume->before = agent->bytes;
+
+    n = h->in->last - h->in->pos;
+
+    if (n) {
+        agent->rest = ngx_http_corral_relay_bytes(h->in->pos, n, n, c->log);
+        agent->early = 1;
+
+        if (agent->rest == NULL) {
+            p->reset = 1;
+            p->ended = 1;
+        }
+    }
+
+    ngx_post_event(c->read, &ngx_posted_events);
+}
+
+
+/* logs and lists must know the new instance */
+
+static void
+ngx_http_corral_relay_move_record(ngx_http_corral_pair_t *p,
+    ngx_http_corral_handshake_t *h)
+{
+    ngx_http_corral_record_t      *record;
+    ngx_http_corral_websocket_t    ws;
+    ngx_http_corral_record_end_t   end;
+
+    ngx_http_corral_relay_end_of(p, &ws, &end);
+
+    record = ngx_http_corral_record_move(p->record, h->ctx,
+                                         h->request->upstream->state,
+                                         h->request->upstream->start_time,
+                                         &end);
+    if (record == NULL) {
+        ngx_log_error(NGX_LOG_ERR, end.connection->log, 0,
+                      "no memory to note that a WebSocket goes on with "
+                      "instance \"%V\"", &h->ctx->instance.id);
+
+    } else {
+        ngx_free(p->record);
+        p->record = record;
+    }
+
+    if (p->kept) {
+        ngx_http_corral_relay_move_kept(p, h);
+    }
+}
+
+
+/* the same in the request, if that is there still */
+
+static void
+ngx_http_corral_relay_move_kept(ngx_http_corral_pair_t *p,
+    ngx_http_corral_handshake_t *h)
+{
+    u_char                     *data;
+    ngx_str_t                  *peer, *id, *name;
+    ngx_http_request_t         *r;
+    ngx_http_corral_ctx_t      *ctx;
+    ngx_http_upstream_state_t  *state;
+
+    r = p->sides[NGX_HTTP_CORRAL_CLIENT].connection->data;
+    ctx = ngx_http_corral_find_ctx(r);
+    id = &h->ctx->instance.id;
+    name = &h->ctx->instance.name;
+
+    state = r->upstream->state;
+    state->response_time = ngx_current_msec - r->upstream->start_time;
+    state->response_length = p->sides[NGX_HTTP_CORRAL_AGENT].bytes
+                             - p->resume->before;
+    state->bytes_received += state->response_length;
+    state->bytes_sent = p->resume->sent;
+
+    state = ngx_array_push(r->upstream_states);
+    peer = ngx_palloc(r->pool, sizeof(ngx_str_t));
+    data = ngx_pnalloc(r->pool, id->len + name->len);
+
+    if (state == NULL || peer == NULL || data == NULL) {
+        return;
+    }
+
+    ctx->instance.ref = h->ctx->instance.ref;
+    ctx->instance.key = h->ctx->instance.key;
+    ctx->instance.id.len = id->len;
+    ctx->instance.id.data = data;
+    ctx->instance.name.len = name->len;
+    ctx->instance.name.data = ngx_cpymem(data, id->data, id->len);
+    ngx_memcpy(ctx->instance.name.data, name->data, name->len);
+
+    *peer = ctx->instance.name;
+    *state = *h->request->upstream->state;
+    state->peer = peer;
+
+    r->upstream->state = state;
+    r->upstream->start_time = h->request->upstream->start_time;
+}
+
+
+/* All is said that had to be: the client is heard again. */
+
+void
+ngx_http_corral_relay_move_done(ngx_http_corral_pair_t *p)
+{
+    ngx_str_t                  instance;
+    ngx_http_corral_side_t    *client;
+    ngx_http_corral_resume_t  *resume;
+
+    resume = p->resume;
+    client = &p->sides[NGX_HTTP_CORRAL_CLIENT];
+
+    if (resume->state != NGX_HTTP_CORRAL_MOVE_REPLAYING) {
+        return;                             /* it was lost again meanwhile */
+    }
+
+    if (resume->event.timer_set) {
+        ngx_del_timer(&resume->event);
+    }
+
+    resume->state = NGX_HTTP_CORRAL_MOVE_NONE;
+
+    instance = ngx_http_corral_record_string(p->record,
+                                           NGX_HTTP_CORRAL_RECORD_INSTANCE_ID);
+
+    ngx_log_error(NGX_LOG_INFO, client->connection->log, 0,
+                  "WebSocket goes on with instance \"%V\": after %M ms, with "
+                  "%ui messages sent again", &instance,
+                  ngx_current_msec - resume->lost, resume->replayed);
+
+    client->paused = 0;
+    ngx_post_event(client->connection->read, &ngx_posted_events);
+}

@@ -1,0 +1,508 @@
+
+/*
+ * What the agents must and must not get, and the client neither: the journal of
+ * a pair whose service replays.
+ *
+ * A message of the client is noted before it is sent.  What asks for nothing is
+ * kept until an answer to something later proves that it was read, or the pong
+ * to a ping that is sent for this alone.  Messages of the agent are looked into
+ * only while something is unanswered.
+ *
+ * When an agent is lost, a message that was in flight for the second time is
+ * suspect: the client is closed with 1011, and for a minute whoever sends the
+ * same is closed, too, before any agent sees it.  Else the next agent gets the
+ * preamble, whose answers are swallowed, and then what has no answer yet.
+ */
+
+
+#include "ngx_http_corral.h"
+#include "ngx_http_corral_relay.h"
+#include "ngx_http_corral_relay_pair.h"
+#include "ngx_http_corral_relay_resume.h"
+
+
+#define NGX_HTTP_CORRAL_REPLAY_MEMORY  (64 * 1024 * 1024)   /* of a worker */
+
+#define NGX_HTTP_CORRAL_REPLAY_FIN     0x80
+#define NGX_HTTP_CORRAL_REPLAY_TEXT                                           \
+    (NGX_HTTP_CORRAL_REPLAY_FIN | CORRAL_FRAME_TEXT)
+
+
+static void *ngx_http_corral_relay_replay_alloc(void *data, size_t size);
+static void ngx_http_corral_relay_replay_give(void *data, void *p);
+static uint64_t ngx_http_corral_relay_replay_hash(ngx_http_corral_pair_t *p,
+    u_char *data, size_t len);
+static void ngx_http_corral_relay_replay_count(ngx_http_corral_pair_t *p,
+    corral_answer_t *answer);
+static void ngx_http_corral_relay_replay_accuse(ngx_http_corral_pair_t *p);
+static ngx_int_t ngx_http_corral_relay_replay_send(ngx_http_corral_pair_t *p,
+    corral_journal_entry_t *e);
+
+
+corral_journal_memory_t  ngx_http_corral_relay_journals = {
+    ngx_http_corral_relay_replay_alloc,
+    ngx_http_corral_relay_replay_give,
+    NULL,
+    NGX_HTTP_CORRAL_REPLAY_MEMORY,
+    0
+};
+
+static corral_pointer_scan_t  ngx_http_corral_relay_scan;  /* of one message */
+
+static ngx_uint_t             ngx_http_corral_relay_nsuspects;
+static size_t                 ngx_http_corral_relay_suspect_len;
+static u_char                 ngx_http_corral_relay_suspect[CORRAL_ID_MAX];
+
+
+ngx_uint_t
+ngx_http_corral_relay_suspects(ngx_str_t *service_id)
+{
+    service_id->data = ngx_http_corral_relay_suspect;
+    service_id->len = ngx_http_corral_relay_suspect_len;
+
+    return ngx_http_corral_relay_nsuspects;
+}
+
+
+static void *
+ngx_http_corral_relay_replay_alloc(void *data, size_t size)
+{
+    return ngx_alloc(size, ngx_cycle->log);
+}
+
+
+static void
+ngx_http_corral_relay_replay_give(void *data, void *p)
+{
+    ngx_free(p);
+}
+
+
+/* the same message of another service is another message */
+
+static uint64_t
+ngx_http_corral_relay_replay_hash(ngx_http_corral_pair_t *p, u_char *data,
+    size_t len)
+{
+    uint64_t  hash;
+
+    hash = corral_balance_key(data, len)
+           ^ corral_balance_key(p->shared->names, p->shared->id_len);
+
+    return hash ? hash : 1;
+}
+
+
+/*
+ * A whole message of the client, unmasked; first is the first byte of its
+ * frame.  0: it must not reach an agent, and the pair is being closed.
+ */
+
+ngx_uint_t
+ngx_http_corral_relay_replay_client(ngx_http_corral_pair_t *p,
+    ngx_uint_t first, u_char *data, size_t len)
+{
+    corral_answer_t            answer;
+    corral_journal_entry_t    *e;
+    ngx_http_corral_resume_t  *resume;
+
+    static ngx_str_t  reason = ngx_string("message is under suspicion");
+
+    resume = p->resume;
+
+    if (ngx_http_corral_table_suspects()
+        && ngx_http_corral_table_suspect(
+                             ngx_http_corral_relay_replay_hash(p, data, len)))
+    {
+        ngx_log_error(NGX_LOG_WARN, p->sides[0].connection->log, 0,
+                      "client sent a WebSocket message that has seen two "
+                      "instances of its service die: refused");
+
+        p->sides[NGX_HTTP_CORRAL_CLIENT].deaf = 1;
+        ngx_http_corral_relay_shut(p, 1011, 1001, &reason);
+        return 0;
+    }
+
+    ngx_memzero(&answer, sizeof(corral_answer_t));
+
+    if (first == NGX_HTTP_CORRAL_REPLAY_TEXT) {
+        corral_answer_begin_client(resume->rules, &ngx_http_corral_relay_scan);
+        corral_pointer_feed(&ngx_http_corral_relay_scan, data, len);
+        answer = corral_answer_of_client(resume->rules,
+                                         &ngx_http_corral_relay_scan);
+    }
+
+    ngx_http_corral_relay_replay_count(p, &answer);
+
+    e = corral_journal_add(&resume->journal, &answer,
+                           first & ~NGX_HTTP_CORRAL_REPLAY_FIN, data, len);
+
+    if (e && resume->state != NGX_HTTP_CORRAL_MOVE_NONE) {
+        e->sent = 0;
+    }
+
+    return 1;
+}
+
+
+/* is it one of the first messages, that set the session up? */
+
+static void
+ngx_http_corral_relay_replay_count(ngx_http_corral_pair_t *p,
+    corral_answer_t *answer)
+{
+    ngx_http_corral_resume_t  *resume;
+
+    resume = p->resume;
+
+    if (resume->said < resume->rules->preamble) {
+        resume->said++;
+        answer->preamble = 1;
+    }
+}
+
+
+/* A whole message of the agent.  1: the client has had it, it is dropped. */
+
+ngx_uint_t
+ngx_http_corral_relay_replay_agent(ngx_http_corral_pair_t *p,
+    ngx_uint_t first, u_char *data, size_t len)
+{
+    ngx_uint_t                 swallowed;
+    corral_answer_t            answer;
+    ngx_http_corral_resume_t  *resume;
+
+    resume = p->resume;
+
+    if (first != NGX_HTTP_CORRAL_REPLAY_TEXT
+        || corral_journal_idle(&resume->journal))
+    {
+        return 0;
+    }
+
+    corral_answer_begin_agent(resume->rules, &ngx_http_corral_relay_scan);
+    corral_pointer_feed(&ngx_http_corral_relay_scan, data, len);
+
+    answer = corral_answer_of_agent(resume->rules,
+                                    &ngx_http_corral_relay_scan);
+
+    swallowed = corral_journal_answer(&resume->journal, &answer);
+
+    if (swallowed && resume->state == NGX_HTTP_CORRAL_MOVE_REPLAYING) {
+        ngx_http_corral_relay_replay_go_on(p);
+    }
+
+    return swallowed;
+}
+
+
+/*
+ * A run of a message of side i that is too long to be held; its beginning is
+ * told by data NULL.
+ */
+
+void
+ngx_http_corral_relay_replay_stream(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    u_char *data, size_t len)
+{
+    ngx_http_corral_half_t    *half;
+    ngx_http_corral_resume_t  *resume;
+
+    resume = p->resume;
+    half = &resume->halves[i];
+
+    if (data) {
+
+        if (half->scan) {
+            corral_pointer_feed(half->scan, data, len);
+        }
+
+        return;
+    }
+
+    if (half->first != NGX_HTTP_CORRAL_REPLAY_TEXT) {
+        return;
+    }
+
+    half->scan = ngx_alloc(sizeof(corral_pointer_scan_t), ngx_cycle->log);
+
+    if (half->scan == NULL) {
+        return;                             /* it has no correlation then */
+    }
+
+    if (i == NGX_HTTP_CORRAL_CLIENT) {
+        corral_answer_begin_client(resume->rules, half->scan);
+
+    } else {
+        corral_answer_begin_agent(resume->rules, half->scan);
+    }
+}
+
+
+/* The end of it: it has passed, and is not kept. */
+
+void
+ngx_http_corral_relay_replay_end(ngx_http_corral_pair_t *p, ngx_uint_t i)
+{
+    corral_answer_t            answer;
+    ngx_http_corral_half_t    *half;
+    ngx_http_corral_resume_t  *resume;
+
+    resume = p->resume;
+    half = &resume->halves[i];
+
+    ngx_memzero(&answer, sizeof(corral_answer_t));
+
+    if (i == NGX_HTTP_CORRAL_CLIENT) {
+
+        if (half->scan) {
+            answer = corral_answer_of_client(resume->rules, half->scan);
+        }
+
+        ngx_http_corral_relay_replay_count(p, &answer);
+
+        (void) corral_journal_add(&resume->journal, &answer,
+                                  half->first & ~NGX_HTTP_CORRAL_REPLAY_FIN,
+                                  NULL, 0);
+        ngx_http_corral_relay_replay_ask(p);
+
+    } else if (half->scan) {
+        answer = corral_answer_of_agent(resume->rules, half->scan);
+
+        if (corral_journal_answer(&resume->journal, &answer)
+            && resume->state == NGX_HTTP_CORRAL_MOVE_REPLAYING)
+        {
+            ngx_http_corral_relay_replay_go_on(p);
+        }
+    }
+}
+
+
+/* pings the agent if notes are open: its pong says that they were read */
+
+void
+ngx_http_corral_relay_replay_ask(ngx_http_corral_pair_t *p)
+{
+    size_t                     n;
+    uint32_t                   mask, seq;
+    ngx_http_corral_resume_t  *resume;
+    u_char                     payload[sizeof(ngx_http_corral_relay_nonce)
+                                       + sizeof(uint32_t)];
+    u_char                     buf[CORRAL_FRAME_CONTROL_MAX];
+
+    resume = p->resume;
+
+    if (resume->journal.notes == 0 || resume->asked
+        || resume->state != NGX_HTTP_CORRAL_MOVE_NONE
+        || resume->halves[NGX_HTTP_CORRAL_CLIENT].streams
+        || !ngx_http_corral_relay_open(&p->sides[NGX_HTTP_CORRAL_AGENT]))
+    {
+        return;
+    }
+
+    seq = resume->journal.seq;
+
+    ngx_memcpy(ngx_cpymem(payload, ngx_http_corral_relay_nonce,
+                          sizeof(ngx_http_corral_relay_nonce)),
+               &seq, sizeof(uint32_t));
+
+    mask = (uint32_t) (ngx_random() << 8 ^ ngx_random());
+
+    n = corral_frame_control(buf, CORRAL_FRAME_PING, payload, sizeof(payload),
+                             (uint8_t *) &mask);
+
+    resume->asked = 1;
+
+    ngx_http_corral_relay_put(p, NGX_HTTP_CORRAL_AGENT, buf, n);
+}
+
+
+/* 1: this pong answers such a ping */
+
+ngx_uint_t
+ngx_http_corral_relay_replay_pong(ngx_http_corral_pair_t *p,
+    corral_frame_result_t *res)
+{
+    uint32_t                   seq;
+    ngx_http_corral_resume_t  *resume;
+
+    resume = p->resume;
+
+    if (resume->rules == NULL
+        || res->len != sizeof(ngx_http_corral_relay_nonce) + sizeof(uint32_t)
+        || ngx_memcmp(res->payload, ngx_http_corral_relay_nonce,
+                      sizeof(ngx_http_corral_relay_nonce))
+           != 0)
+    {
+        return 0;
+    }
+
+    ngx_memcpy(&seq, res->payload + sizeof(ngx_http_corral_relay_nonce),
+               sizeof(uint32_t));
+
+    if (resume->asked) {
+        resume->asked = 0;
+        corral_journal_seen(&resume->journal, seq);
+        ngx_http_corral_relay_replay_ask(p);
+    }
+
+    return 1;
+}
+
+
+/* The agent has died, or left: 0 if another one may go on, or a close code. */
+
+ngx_uint_t
+ngx_http_corral_relay_replay_lost(ngx_http_corral_pair_t *p, ngx_uint_t died,
+    ngx_str_t *reason)
+{
+    switch (corral_journal_lose(&p->resume->journal, died,
+                                p->shared->terms.replay_started))
+    {
+    case CORRAL_JOURNAL_SUSPECT:
+        ngx_http_corral_relay_replay_accuse(p);
+        ngx_str_set(reason, "message is under suspicion");
+        return 1011;
+
+    case CORRAL_JOURNAL_OVERFLOW:
+        ngx_str_set(reason, "agent lost, journal has overflowed");
+        return 1012;
+
+    case CORRAL_JOURNAL_STARTED:
+        ngx_str_set(reason, "agent lost within an answer");
+        return 1012;
+
+    default: /* CORRAL_JOURNAL_REPLAY */
+        return 0;
+    }
+}
+
+
+/* messages that were in flight at two deaths */
+
+static void
+ngx_http_corral_relay_replay_accuse(ngx_http_corral_pair_t *p)
+{
+    uint64_t                 hash;
+    ngx_str_t                service, instance;
+    corral_journal_entry_t  *e;
+
+    service.data = p->shared->names + p->shared->id_len;
+    service.len = p->shared->name_len;
+
+    instance = ngx_http_corral_record_string(p->record,
+                                           NGX_HTTP_CORRAL_RECORD_INSTANCE_ID);
+
+    for (e = corral_journal_suspect(&p->resume->journal, NULL); e;
+         e = corral_journal_suspect(&p->resume->journal, e))
+    {
+        hash = ngx_http_corral_relay_replay_hash(p, e->data, e->len);
+
+        ngx_http_corral_table_suspect_add(hash);
+        ngx_http_corral_table_local(p->shared->terms.ref)->suspects++;
+
+        ngx_http_corral_relay_nsuspects++;
+        ngx_http_corral_relay_suspect_len = ngx_min(p->shared->id_len,
+                                                    CORRAL_ID_MAX);
+        ngx_memcpy(ngx_http_corral_relay_suspect, p->shared->names,
+                   ngx_http_corral_relay_suspect_len);
+
+        ngx_log_error(NGX_LOG_ERR, p->sides[0].connection->log, 0,
+                      "a WebSocket message of %uD bytes was in flight when two "
+                      "instances of service \"%V\" died, \"%V\" the last: it "
+                      "is refused for a minute", e->len, &service, &instance);
+    }
+}
+
+
+/*
+ * Sends what the new agent must get, as far as that may be sent now; with the
+ * last of it the client is heard again.
+ */
+
+void
+ngx_http_corral_relay_replay_go_on(ngx_http_corral_pair_t *p)
+{
+    corral_journal_entry_t    *e;
+    ngx_http_corral_resume_t  *resume;
+
+    resume = p->resume;
+
+    while (!p->ended && resume->state == NGX_HTTP_CORRAL_MOVE_REPLAYING) {
+
+        e = corral_journal_next(&resume->journal);
+
+        if (e == NULL) {
+            break;
+        }
+
+        if (ngx_http_corral_relay_replay_send(p, e) != NGX_OK) {
+            p->reset = 1;
+            p->ended = 1;
+            return;
+        }
+    }
+
+    if (!corral_journal_waits(&resume->journal)) {
+        ngx_http_corral_relay_move_done(p);
+        ngx_http_corral_relay_replay_ask(p);
+    }
+}
+
+
+static ngx_int_t
+ngx_http_corral_relay_replay_send(ngx_http_corral_pair_t *p,
+    corral_journal_entry_t *e)
+{
+    size_t                     n;
+    u_char                    *frame;
+    uint32_t                   mask;
+    ngx_http_corral_resume_t  *resume;
+    uint8_t                    head[CORRAL_FRAME_HEADER_MAX];
+
+    resume = p->resume;
+
+    if (e->again) {
+
+        /* the client is to forget what it has of the answer */
+
+        e->again = 0;
+        n = corral_frame_header(head, NGX_HTTP_CORRAL_REPLAY_TEXT,
+                                resume->reset.len, NULL);
+
+        ngx_http_corral_relay_put(p, NGX_HTTP_CORRAL_CLIENT, head, n);
+
+        if (ngx_http_corral_relay_open(&p->sides[NGX_HTTP_CORRAL_CLIENT])) {
+            ngx_http_corral_relay_put(p, NGX_HTTP_CORRAL_CLIENT,
+                                      resume->reset.data, resume->reset.len);
+        }
+    }
+
+    frame = ngx_alloc(CORRAL_FRAME_HEADER_MAX + e->len, ngx_cycle->log);
+    if (frame == NULL) {
+        return NGX_ERROR;
+    }
+
+    mask = (uint32_t) (ngx_random() << 8 ^ ngx_random());
+
+    n = corral_frame_header(frame, NGX_HTTP_CORRAL_REPLAY_FIN | e->opcode,
+                            e->len, (uint8_t *) &mask);
+
+    corral_frame_mask(frame + n, e->data, e->len, (uint8_t *) &mask, 0);
+
+    /* what had to wait for an agent goes for the first time */
+
+    if (e->deaths || e->preamble) {
+        resume->replayed++;
+        ngx_http_corral_table_local(p->shared->terms.ref)->replayed++;
+    }
+
+    if (ngx_http_corral_relay_open(&p->sides[NGX_HTTP_CORRAL_AGENT])) {
+        ngx_http_corral_relay_put(p, NGX_HTTP_CORRAL_AGENT, frame,
+                                  n + e->len);
+    }
+
+    ngx_free(frame);
+
+    return NGX_OK;
+}

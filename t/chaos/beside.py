@@ -5,9 +5,11 @@ What ends a proxy's process is started again at once, as an init system does it;
 so is an agent behind a peer, while corrald does it for its own.
 """
 
+import json
 import os
 import shutil
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 from base import AGENTS, Checker, Nginx, established, send
@@ -72,7 +74,21 @@ class Peer:
         """The master does it."""
 
     def settle(self):
-        """What is to be waited for before the next fault."""
+        """Before the next fault: both agents are used again."""
+        wanted = {process.pid for _, process in self.agents}
+
+        def both():
+            found = set()
+            for _ in range(8):
+                try:
+                    with urllib.request.urlopen(
+                            f'http://127.0.0.1:{self.port}/',
+                            timeout=SOON) as answer:
+                        found.add(json.load(answer)['pid'])
+                except OSError:
+                    pass
+            return found == wanted
+        wait_for(f'{self.name} uses both agents', both, 60)
 
 
 class StockNginx(Peer):

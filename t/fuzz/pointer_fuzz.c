@@ -128,6 +128,12 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fuzz_check(whole.values[i].hash == cut.values[i].hash);
     }
 
+    /* jansson loses a NUL behind a number; there is none in JSON */
+
+    if (memchr(data + 1, '\0', size - 1)) {
+        return 0;
+    }
+
     doc = json_loadb((const char *) data + 1, size - 1,
                      JSON_REJECT_DUPLICATES|JSON_ALLOW_NUL, NULL);
     if (doc == NULL) {

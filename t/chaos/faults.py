@@ -65,6 +65,11 @@ class OfAgents(Fault):
     def affected(self, row):
         return row.get('instance_id') in self.was
 
+    def dead(self):
+        """Until then a new client may still come to one, and goes with it."""
+        wait_for('the agents are dead', lambda: not any(
+            alive(x['pid']) for x in self.victims), 5)
+
     def again(self):
         now = {x['instance_id']: x for name in ('talk', 'web')
                for x in self.corral.instances(name)}
@@ -79,6 +84,7 @@ class AgentKilled(OfAgents):
     def strike(self):
         for x in self.victims:
             send(x['pid'], 'KILL')
+        self.dead()
         return self.again
 
 
@@ -89,6 +95,7 @@ class ShimKilled(OfAgents):
     def strike(self):
         for x in self.victims:
             send(self.corral.shim(x['instance_id']), 'KILL')
+        self.dead()
         return self.again
 
 

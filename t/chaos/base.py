@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
                                 '..', 'bench'))
@@ -69,6 +70,17 @@ def left(directory):
                 and alive(name):
             found[int(name)] = command.replace(b'\0', b' ').decode()[:100]
     return found
+
+
+def end(directory):
+    """Ends what is left, and what one of them has started meanwhile."""
+    for _ in range(100):
+        found = left(directory)
+        if not found:
+            return
+        for pid in found:
+            send(pid, 'KILL')
+        time.sleep(0.05)
 
 
 class Checker:

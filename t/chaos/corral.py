@@ -217,6 +217,7 @@ gateway_url: "ws://127.0.0.1:{self.port}/agents/{{service}}"
                 'command': [f'{self.dir}/echo/agent.py', '--listen',
                             '{listen}'],
                 'readiness_probe': PROBE, 'restart_delay': '100ms',
+                'restart_max_delay': '1s', 'max_restart_count': 1000,
                 'stop_timeout': '3s', 'balance': 'round_robin', **PINGS,
                 **more})
         service('talk', INSTANCES)

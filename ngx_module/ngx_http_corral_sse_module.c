@@ -36,6 +36,7 @@ typedef struct {
     ngx_msec_t                   run_on;
     uint32_t                     max;       /* events kept */
     uint64_t                     seq;       /* of the last event */
+    ngx_uint_t                   link;      /* reconnects, at the last lease */
 
     ngx_chain_t                 *in;        /* not yet scanned */
     u_char                      *open;      /* bytes of the open event */
@@ -68,6 +69,7 @@ static ngx_int_t ngx_http_corral_sse_add(ngx_http_corral_sse_run_t *run,
     u_char *data, size_t len);
 static ngx_int_t ngx_http_corral_sse_event(ngx_http_corral_sse_run_t *run,
     int what);
+static void ngx_http_corral_sse_lease(ngx_http_corral_sse_run_t *run);
 static ngx_int_t ngx_http_corral_sse_finish(ngx_http_corral_sse_run_t *run);
 static void ngx_http_corral_sse_read(ngx_http_request_t *r);
 static void ngx_http_corral_sse_write(ngx_http_request_t *r);
@@ -184,6 +186,7 @@ ngx_http_corral_sse_start(ngx_http_request_t *r,
     }
 
     run->r = r;
+    run->link = ngx_http_corral_sync_info()->reconnects;
     run->ref = service->terms.ref;
     run->max = service->sse.events;
     run->keep = service->sse.keep;
@@ -484,10 +487,30 @@ ngx_http_corral_sse_event(ngx_http_corral_sse_run_t *run, int what)
     run->seq++;
 
     ngx_http_corral_sync_run_add(&run->key, run->seq, &event, run->max);
+    ngx_http_corral_sse_lease(run);
 
     return run->gone ? NGX_OK
                      : ngx_http_corral_sse_out_event(run->r, &run->out, &event,
                                                      run->run, run->seq);
+}
+
+
+/*
+ * What was sent while Redis was lost may have been the key and its lease: the
+ * first event behind that makes the key anew, and must not make it for ever
+ */
+
+static void
+ngx_http_corral_sse_lease(ngx_http_corral_sse_run_t *run)
+{
+    ngx_uint_t  link;
+
+    link = ngx_http_corral_sync_info()->reconnects;
+
+    if (run->link != link && ngx_http_corral_sync_run_ready()) {
+        run->link = link;
+        ngx_http_corral_sync_run_keep(&run->key, NGX_HTTP_CORRAL_SSE_LEASE);
+    }
 }
 
 

@@ -28,7 +28,7 @@ my $t = Test::Corral->new()->has(qw/corral corrald redis-server/);
 my $s = Test::Corral::Stack->new($t);
 my $d = $s->d();
 
-$t->plan(43 + 3);
+$t->plan(46 + 3);
 $s->start(2);
 
 my $asked = $d->dir() . '/asked';
@@ -187,6 +187,24 @@ ok(wait_for(sub { @e = events(get('/agents/stream/s', "$run-0")); @e == 5 },
 ok(wait_for(sub {
     $d->api('PATCH', '/services/plain', { description => 'after' });
     $d->{http} == 200 }, 20), 'corrald is back, too');
+
+# a key that was lost with Redis is made anew by the next event, and expires
+
+$c = get('/agents/stream/s?n=120&every=0.1&name=i');
+@e = events($c, 1);
+my ($lost) = $e[0]{id} =~ /^(.*)-/;
+my $key = 'corral:test:run:' . $d->api('GET', '/services/stream')->{service_id}
+    . ":$lost";
+$t0 = time();
+
+$d->redis_cli('DEL', $key);
+ok(wait_for(sub { $d->redis_cli('PTTL', $key) eq '-1' }, 3), 'a key without an end');
+kill 'KILL', $d->_redis_pid();
+delete $d->{redis_pid};
+ok(wait_for(sub { $d->redis_cli('PTTL', $key) =~ /^[1-9]/ }, 8),
+    'has one after Redis was lost');
+cmp_ok(time() - $t0, '<', 9, 'before its lease is renewed');
+close $c->{socket};
 
 my %of = map { $_->{name} => $_ } @{ $t->status()->{services} };
 cmp_ok($of{stream}{streams}, '>=', 12, 'streams are counted');

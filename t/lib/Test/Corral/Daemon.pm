@@ -199,6 +199,22 @@ sub api {
     return eval { decode_json($r->{content}) } // $r->{content};
 }
 
+# One command to corrald's Redis, as corrald; in list context the lines of the
+# answer.
+
+sub redis_cli {
+    my ($self, @args) = @_;
+
+    local $ENV{REDISCLI_AUTH} = slurp("$self->{dir}/s/redis.corrald.password");
+
+    open my $fh, '-|', 'redis-cli', '-s', "$self->{dir}/r/redis.sock",
+        '--user', 'corrald', '--no-auth-warning', @args
+        or die "Can't run redis-cli: $!\n";
+    my @lines = map { s/\r?\n\z//r } <$fh>;
+
+    return wantarray ? @lines : join "\n", @lines;
+}
+
 # Runs the command line against this daemon: exit code, standard output and
 # standard error.  Nothing is read from standard input.
 

@@ -129,21 +129,11 @@ sub serve {
     return $r->{served};
 }
 
-# One command to corrald's Redis, as corrald; in list context the lines of the
-# answer.
+# See Test::Corral::Daemon.
 
 sub redis_cli {
     my ($self, @args) = @_;
-
-    my $dir = $self->{d}->dir();
-    local $ENV{REDISCLI_AUTH} = slurp("$dir/s/redis.corrald.password");
-
-    open my $fh, '-|', 'redis-cli', '-s', "$dir/r/redis.sock",
-        '--user', 'corrald', '--no-auth-warning', @args
-        or die "Can't run redis-cli: $!\n";
-    my @lines = map { s/\r?\n\z//r } <$fh>;
-
-    return wantarray ? @lines : join "\n", @lines;
+    return $self->{d}->redis_cli(@args);
 }
 
 

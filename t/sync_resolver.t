@@ -60,12 +60,9 @@ ok(there($store{8380}), 'all are there');
 # what the resolver said last holds while it says nothing of use
 
 for my $what ('fail', 'nothing', 'mute') {
-    my $asked = asked();
-
     says($what);
-    drop($store{8380});
 
-    ok(wait_for(sub { asked() > $asked }, 10) && there($store{8380}),
+    ok(asks_again($store{8380}) && there($store{8380}),
         "$what: the last known address");
 }
 
@@ -85,17 +82,16 @@ ok(there($store{8381}), 'all are there');
 
 says('mute');
 
-my $asked = asked();
-
-drop($store{8381});
-ok(wait_for(sub { asked() > $asked }, 10), 'a name is being looked up');
+ok(asks_again($store{8381}), 'a name is being looked up');
 $t->stop();
 pass('nginx stops all the same');
 
 # IPv6 by a literal
 
 says('fail');
-$asked = asked();
+
+my $asked = asked();
+
 $store{8381}->forget();
 configure('[::1]', '');
 $t->run();
@@ -128,8 +124,23 @@ sub stop {
 sub there {
     my ($store) = @_;
 
+    return wait_for(sub { connections($store) == 4 }, 20);
+}
+
+sub connections {
+    return scalar(() = $_[0]->command('CLIENT', 'LIST') =~ / name=\S/g);
+}
+
+# An answer is good for a second: a connection that is lost earlier comes back
+# without a question, and is then to be lost again.
+
+sub asks_again {
+    my ($store) = @_;
+    my $asked = asked();
+
     return wait_for(sub {
-        4 == (() = $store->command('CLIENT', 'LIST') =~ / name=\S/g)
+        drop($store) if connections($store) == 4;
+        return asked() > $asked;
     }, 20);
 }
 

@@ -26,7 +26,7 @@ const corrald_entry_t *corrald_services_find(corrald_rest_t *r);
 
 /* Rows of the services that a query or a body selects; freed by the caller. */
 corrald_uri_row_t *corrald_services_select(const json_t *filter,
-    const char *sort, size_t *n, const char **err);
+    const char *sort, size_t *n);
 
 /* As the API shows it; a new reference. */
 json_t *corrald_services_show(const corrald_entry_t *entry);

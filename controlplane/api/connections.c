@@ -55,6 +55,10 @@ corrald_connections_list(corrald_rest_t *r)
 {
     json_t  *filter;
 
+    if (corrald_rest_query_words(r, "status", "active closing") != 0) {
+        return;
+    }
+
     filter = corrald_connections_query(r);
 
     if (filter) {

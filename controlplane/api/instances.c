@@ -523,6 +523,16 @@ corrald_instances_page(corrald_rest_t *r, const char *service_id)
     const char               *sort;
     corrald_instances_rows_t  c;
 
+    if (corrald_rest_query_words(r, "state",
+                         corrald_doc_field(CORRALD_INSTANCE, "state")->values)
+        != 0
+        || corrald_rest_query_words(r, "health",
+                         corrald_doc_field(CORRALD_INSTANCE, "health")->values)
+           != 0)
+    {
+        return;
+    }
+
     sort = corrald_rest_query(r, "sort");
     sort = sort ? sort : "instance_id";
     descending = *sort == '-';

@@ -603,6 +603,44 @@ corrald_rest_query_bool(corrald_rest_t *r, const char *name, int preset,
 }
 
 
+/*
+ * One of words (a blank between two), or several with commas between.  Empty
+ * is as not given.
+ */
+
+int
+corrald_rest_query_words(corrald_rest_t *r, const char *name,
+    const char *words)
+{
+    size_t       len, n;
+    const char  *text, *word, *p;
+
+    text = corrald_rest_query(r, name);
+    words += strspn(words, " ");
+
+    for (word = text; word && *word; word += n + (word[n] == ',')) {
+        n = strcspn(word, ",");
+
+        for (p = words; *p; p += len, p += strspn(p, " ")) {
+            len = strcspn(p, " ");
+
+            if (len == n && memcmp(p, word, n) == 0) {
+                break;
+            }
+        }
+
+        if (*p == '\0') {
+            corrald_rest_problem(r, CORRALD_PROBLEM_INVALID_PARAMETER,
+                                 "\"%s\" is \"%.64s\", it can be: %s", name,
+                                 text, words);
+            return -1;
+        }
+    }
+
+    return 0;
+}
+
+
 int
 corrald_rest_query_ms(corrald_rest_t *r, const char *name, int64_t preset,
     int64_t min, int64_t max, int64_t *value)

@@ -56,6 +56,8 @@ like($d->until($events, qr/rule_created.*\n\n/s), qr/event: rule_created.*"gold 
 
 $r = $d->call('POST', '/api/v1/routes', \%rule);
 is(problem(), '409 NAME_TAKEN', 'a second rule of the same name');
+like($r->{json}{detail}, qr/^the name "[^"]+" is taken: the rule \S+ has it$/,
+    'which name, and by whom');
 is($d->call('GET', '/api/v1/routes')->{json}{total}, 1, 'is not made');
 
 $r = $d->call('POST', '/api/v1/routes', { name => 'a' });

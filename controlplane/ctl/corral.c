@@ -882,37 +882,6 @@ corral_get(corral_run_t *run, const char *path, corral_answer_t *answer)
 }
 
 
-void
-corral_show_list(corral_run_t *run, json_t *body,
-    const corral_column_t *columns, const char *name)
-{
-    size_t       i;
-    json_t      *items, *item;
-    const char  *s;
-
-    items = json_object_get(body, "items");
-
-    switch (run->format) {
-
-    case CORRAL_JSON:
-        corral_output_json(body, 1);
-        break;
-
-    case CORRAL_NAME:
-        json_array_foreach(items, i, item) {
-            s = json_string_value(json_object_get(item, name));
-            printf("%s\n", s ? s : "");
-        }
-
-        break;
-
-    default: /* CORRAL_TABLE */
-        corral_output_table(columns, items);
-        break;
-    }
-}
-
-
 char *
 corral_read_file(const char *path, size_t *len)
 {

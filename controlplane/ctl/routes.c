@@ -52,22 +52,8 @@ static char *corral_routes_decode(const char *text, size_t len);
 corral_exit_e
 corral_routes_list(corral_run_t *run)
 {
-    corral_exit_e    code;
-    corral_answer_t  answer;
-
-    code = corral_get(run, "/api/v1/routes?limit=1000", &answer);
-
-    if (code == CORRAL_OK) {
-        corral_show_list(run, answer.body, corral_routes_columns, "name");
-
-        if (json_is_true(json_object_get(answer.body, "has_more"))) {
-            corral_output_note("there are more than 1000");
-        }
-    }
-
-    corral_http_free(&answer);
-
-    return code;
+    return corral_list(run, "/api/v1/routes?limit=1000",
+                       corral_routes_columns, "name");
 }
 
 
@@ -354,7 +340,7 @@ corral_routes_reorder(corral_run_t *run)
     json_decref(body);
 
     if (code == CORRAL_OK && run->format != CORRAL_JSON) {
-        corral_show_list(run, answer.body, corral_routes_columns, "name");
+        corral_list_show(run, answer.body, corral_routes_columns, "name");
     }
 
     corral_http_free(&answer);

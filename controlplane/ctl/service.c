@@ -58,9 +58,9 @@ static const corral_column_t  corral_instance_columns[] = {
 corral_exit_e
 corral_service_ps(corral_run_t *run)
 {
-    char            *path;
-    corral_exit_e    code;
-    corral_answer_t  answer;
+    int             instances;
+    char           *path;
+    corral_exit_e   code;
 
     if (run->nargs + run->all + !!run->labels > 1) {
         corral_output_error("a name, --all and --labels exclude each other");
@@ -82,18 +82,12 @@ corral_service_ps(corral_run_t *run)
         path = strdup("/api/v1/services?limit=1000");
     }
 
-    code = corral_get(run, path, &answer);
+    instances = run->nargs || run->all;
 
-    if (code == CORRAL_OK && (run->nargs || run->all)) {
-        corral_show_list(run, answer.body, corral_instance_columns,
-                         "instance_id");
-
-    } else if (code == CORRAL_OK) {
-        corral_show_list(run, answer.body, corral_service_columns, "name");
-    }
-
+    code = corral_list(run, path, instances ? corral_instance_columns
+                                            : corral_service_columns,
+                       instances ? "instance_id" : "name");
     free(path);
-    corral_http_free(&answer);
 
     return code;
 }
@@ -105,7 +99,7 @@ corral_exit_e
 corral_service_describe(corral_run_t *run)
 {
     char            *path;
-    json_t          *items;
+    json_t          *list;
     corral_exit_e    code;
     corral_answer_t  answer;
 
@@ -151,16 +145,15 @@ corral_service_describe(corral_run_t *run)
 
     path = corral_path("/api/v1/services/%s/instances?limit=1000",
                                run->args[0]);
-    code = corral_get(run, path, &answer);
+    list = corral_list_get(run, path, &code);
     free(path);
 
-    if (code == CORRAL_OK) {
-        items = json_object_get(answer.body, "items");
+    if (list) {
         printf("\n");
-        corral_output_table(corral_instance_columns, items);
+        corral_output_table(corral_instance_columns,
+                            json_object_get(list, "items"));
+        json_decref(list);
     }
-
-    corral_http_free(&answer);
 
     return code;
 }

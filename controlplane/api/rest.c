@@ -12,7 +12,6 @@
 #include <string.h>
 #include <strings.h>
 
-
 #include "../base/clock.h"
 #include "../base/conf.h"
 #include "../base/crypt.h"
@@ -471,6 +470,10 @@ corrald_rest_run(corrald_rest_t *r)
 
         corrald_rest_set(r, "Warning", "110 corrald \"the store cannot be "
                          "reached: this may be stale\"");
+    }
+
+    if (corrald_rest_query_known(r) != 0) {
+        return;
     }
 
     /* looked at before the change, not when it is made */

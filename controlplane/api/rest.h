@@ -93,6 +93,8 @@ struct corrald_rest_s {
 /* ---- for handlers: what was asked ---- */
 
 const char *corrald_rest_query(const corrald_rest_t *r, const char *name);
+int corrald_rest_query_known(corrald_rest_t *r)
+    __attribute__((warn_unused_result));
 const char *corrald_rest_header(const corrald_rest_t *r, const char *name);
 int corrald_rest_query_int(corrald_rest_t *r, const char *name, int64_t preset,
     int64_t min, int64_t max, int64_t *value)

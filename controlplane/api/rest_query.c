@@ -22,6 +22,60 @@ corrald_rest_query(const corrald_rest_t *r, const char *name)
 }
 
 
+/*
+ * A parameter that the route does not have is refused, as a misspelled dry_run
+ * would make the change; where MyAgent's clients call it is told and ignored.
+ */
+
+int
+corrald_rest_query_known(corrald_rest_t *r)
+{
+    size_t       n;
+    json_t      *value;
+    const char  *name, *words, *p;
+
+    words = r->route->query;
+
+    if (r->route->flags & CORRALD_REST_PUBLIC) {
+        return 0;                            /* probes add what they like */
+    }
+
+    json_object_foreach(r->query, name, value) {
+
+        n = strlen(name);
+
+        for (p = words; (p = strstr(p, name)) != NULL && n; p += n) {
+            if ((p == words || p[-1] == ' ') && (p[n] == ' ' || !p[n])) {
+                break;
+            }
+        }
+
+        if ((p && n)
+            || ((r->route->flags & CORRALD_REST_WRITE)
+                && (strcmp(name, "wait") == 0
+                    || strcmp(name, "timeout") == 0)))
+        {
+            continue;
+        }
+
+        if (r->route->flags & CORRALD_REST_COMPAT
+            && corrald_rest_query(r, "strict") == NULL)
+        {
+            corrald_rest_set(r, "Warning", "299 corrald \"ignored: parameter "
+                             "%.64s\"", name);
+            continue;
+        }
+
+        corrald_rest_problem(r, CORRALD_PROBLEM_INVALID_PARAMETER, "\"%.64s\" "
+                             "is not a parameter here, there %s%s", name,
+                             *words ? "can be: " : "is none", words);
+        return -1;
+    }
+
+    return 0;
+}
+
+
 /* Each of these returns 0, or -1 after a problem was answered. */
 
 int

@@ -162,8 +162,15 @@ corrald_connections_close(corrald_rest_t *r)
     code = value ? json_integer_value(value) : 1000;
 
     if (!corrald_connections_code(code)) {
-        (void) corrald_check_error(&check, "/code", "can be 1000, 1001, 1008, "
-                                   "1011, 1012, 1013 or from 3000 to 4999");
+        (void) corrald_check_error(&check, "/code", "is %lld, it must be 1000, "
+                                   "1001, 1008, 1011, 1012, 1013 or from 3000 "
+                                   "to 4999, as a number", (long long) code);
+    }
+
+    value = json_object_get(r->json, "all");
+
+    if (value && !json_is_boolean(value)) {
+        (void) corrald_check_error(&check, "/all", "must be true or false");
     }
 
     value = json_object_get(r->json, "reason");
@@ -341,7 +348,7 @@ static json_t *
 corrald_connections_query(corrald_rest_t *r)
 {
     size_t           i;
-    json_t          *filter;
+    json_t          *filter, *error;
     const char      *wanted;
     corrald_check_t  check;
 
@@ -359,8 +366,11 @@ corrald_connections_query(corrald_rest_t *r)
     corrald_check_init(&check);
 
     if (corrald_filter_check(&check, filter) != 0) {
-        corrald_rest_problem(r, CORRALD_PROBLEM_INVALID_PARAMETER, "%s",
-                             check.sentence);
+        error = json_array_get(check.errors, 0);
+        corrald_rest_problem(r, CORRALD_PROBLEM_INVALID_PARAMETER,
+                             "\"%s\" %s", corrald_doc_str(error, "pointer")
+                             + sizeof("/filter/") - 1,
+                             corrald_doc_str(error, "detail"));
         json_decref(filter);
         filter = NULL;
     }

@@ -103,6 +103,11 @@ corral_revoke_undo(corral_run_t *run)
             corral_refused(&answer, code);
 
         } else {
+
+            if (run->format == CORRAL_JSON) {
+                corral_output_json(answer.body, 1);
+            }
+
             corral_output_note("%s: revoked no longer", run->args[i]);
         }
 

@@ -212,7 +212,7 @@ corral_routes_file(corral_run_t *run)
 {
     char    *text, err[512];
     size_t   len;
-    json_t  *docs, *doc;
+    json_t  *docs, *doc, *rule;
 
     if (run->file == NULL) {
         corral_output_error("usage: corral routes add -f FILE");
@@ -229,6 +229,7 @@ corral_routes_file(corral_run_t *run)
     free(text);
 
     doc = json_array_get(docs, 0);
+    rule = json_string("rule");
 
     if (docs == NULL) {
         corral_output_error("%s: %s", run->file, err);
@@ -239,7 +240,14 @@ corral_routes_file(corral_run_t *run)
         doc = NULL;
     }
 
+    /* a document of corral apply says what it is */
+
+    if (doc && json_equal(json_object_get(doc, "kind"), rule)) {
+        json_object_del(doc, "kind");
+    }
+
     json_incref(doc);
+    json_decref(rule);
     json_decref(docs);
 
     return doc;
@@ -467,7 +475,7 @@ corral_routes_request(corral_run_t *run)
 
     if (p) {
         p += 3;
-        len = strcspn(p, "/?#:");
+        len = *p == '[' ? strcspn(p, "/?#]") + 1 : strcspn(p, "/?#:");
         json_object_set_new(request, "host", json_stringn(p, len));
         url = p + strcspn(p, "/?#");
     }
@@ -498,9 +506,15 @@ corral_routes_request(corral_run_t *run)
                                  (size_t) (equals - run->args[i]),
                                  json_string(equals + 1));
 
-        } else {
+        } else if (colon) {
             corral_routes_pair(request, "headers", run->args[i],
                                strlen(run->args[i]), ':');
+
+        } else {
+            corral_output_error("\"%s\" is not NAME:VALUE, a header, or "
+                                "MEMBER=VALUE", run->args[i]);
+            json_decref(request);
+            return NULL;
         }
     }
 

@@ -83,6 +83,7 @@ json_t *corrald_routes_show(const corrald_entry_t *entry);
 /* trace.c */
 
 void corrald_trace_test(corrald_rest_t *r);
+void corrald_trace_close(void);
 
 
 /* drains.c */

@@ -398,6 +398,13 @@ corral_routes_test(corral_run_t *run)
                                                               "weight")));
     }
 
+    item = json_object_get(answer.body, "forced");
+
+    if (json_is_object(item)) {
+        printf("  %s is taken (force_by)\n",
+               json_string_value(json_object_get(item, "name")));
+    }
+
     if (run->format == CORRAL_TABLE) {
         printf("\n");
         corral_routes_why(json_object_get(answer.body, "trace"));

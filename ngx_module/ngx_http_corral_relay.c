@@ -104,6 +104,10 @@ ngx_http_corral_relay_init(ngx_cycle_t *cycle)
 
     ngx_http_corral_relay_list_init();
 
+    if (ngx_http_corral_record_init(cycle) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     return ngx_http_corral_relay_time_init(cycle);
 }
 
@@ -294,10 +298,7 @@ ngx_http_corral_relay_take(ngx_http_corral_pair_t *p,
         return;
     }
 
-    if (corral_frame_whole(&a->frame, pos, n,
-                           p->shared->terms.max_message_size[
-                                       ngx_http_corral_relay_index(p, a)]))
-    {
+    if (ngx_http_corral_relay_whole(p, a, pos, n)) {
         ngx_http_corral_relay_pass(p, a, pos, n);
         ngx_http_corral_relay_count_in(p, a, n, 1, 1);
         return;

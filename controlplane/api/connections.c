@@ -234,9 +234,10 @@ corrald_connections_renew(corrald_rest_t *r)
     expires = name ? corrald_clock_parse(name) : -1;
 
     if (expires <= corrald_clock_ms() || json_object_size(r->json) != 1) {
-        (void) corrald_check_error(&check, "/expires_at", "must be a time to "
-                                   "come, as \"2030-01-01T00:00:00Z\", and the "
-                                   "only member");
+        (void) corrald_check_error(&check, "/expires_at", "is \"%.64s\", it "
+                                   "must be a time to come, as "
+                                   "\"2030-01-01T00:00:00Z\", and the only "
+                                   "member", name ? name : "");
         corrald_rest_check(r, &check);
         corrald_check_free(&check);
         return;
@@ -246,7 +247,8 @@ corrald_connections_renew(corrald_rest_t *r)
 
     if (filter == NULL || corrald_filter_check(&check, filter) != 0) {
         corrald_rest_problem(r, CORRALD_PROBLEM_CONNECTION_NOT_FOUND,
-                             "Connection not found");
+                             "there is no connection \"%.64s\"",
+                             r->params[0]);
 
     } else {
         memset(&command, 0, sizeof(command));
@@ -294,7 +296,8 @@ corrald_connections_renewed(json_t *value, const char *err, void *data)
 
     } else {
         corrald_rest_problem(r, CORRALD_PROBLEM_CONNECTION_NOT_FOUND,
-                             "Connection not found");
+                             "there is no connection \"%.64s\"",
+                             r->params[0]);
     }
 }
 

@@ -376,8 +376,9 @@ corrald_instances_heartbeat(corrald_rest_t *r)
                 health = "unhealthy";
 
             } else {
-                (void) corrald_check_error(&check, "/status", "can be: pass "
-                                           "warn fail");
+                (void) corrald_check_error(&check, "/status", "is \"%.64s\", "
+                                           "it can be: pass warn fail",
+                                           status);
             }
         }
 

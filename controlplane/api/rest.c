@@ -385,6 +385,7 @@ typedef struct {
 } corrald_rest_wait_t;
 
 
+static int corrald_rest_utf8(const corrald_rest_t *r);
 static int corrald_rest_find(corrald_rest_t *r);
 static void corrald_rest_allow(corrald_rest_t *r, const char *methods);
 static int corrald_rest_key(corrald_rest_t *r);
@@ -987,6 +988,28 @@ corrald_rest_page(corrald_rest_t *r, corrald_uri_row_t *rows, size_t n,
 }
 
 
+/* Names are UTF-8, or no answer could say them. */
+
+static int
+corrald_rest_utf8(const corrald_rest_t *r)
+{
+    int      i;
+    json_t  *text;
+
+    for (i = 0; i < CORRALD_URI_PARAMS; i++) {
+        text = json_string(r->params[i]);
+
+        if (text == NULL) {
+            return 0;
+        }
+
+        json_decref(text);
+    }
+
+    return 1;
+}
+
+
 /* Finds the route.  Returns 0, or -1 after a problem was answered. */
 
 static int
@@ -1013,9 +1036,10 @@ corrald_rest_find(corrald_rest_t *r)
 
         match = corrald_uri_match(route->path, r->uri, r->params);
 
-        if (match == -1) {
+        if (match == -1 || (match == 1 && !corrald_rest_utf8(r))) {
             corrald_rest_problem(r, CORRALD_PROBLEM_BAD_REQUEST,
-                                 "the path is not encoded properly");
+                                 "the path is not encoded properly: as %%XX, "
+                                 "no %%00, and UTF-8 when decoded");
             return -1;
         }
 

@@ -277,7 +277,10 @@ corrald_commit_run(void *data)
     if (!corrald_local.status.ready) {
         corrald_commit_fail(c, CORRALD_UNAVAILABLE, "", "%s",
                             *corrald_local.error ? corrald_local.error
-                            : "the registry is not loaded yet");
+                            : corrald_local.status.loads
+                              ? "Redis does not answer on the connection by "
+                                "which the registry is followed"
+                              : "the registry is not loaded yet");
         corrald_commit_later(c);
         return;
     }

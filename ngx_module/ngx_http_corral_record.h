@@ -34,6 +34,8 @@ typedef enum {
     NGX_HTTP_CORRAL_RECORD_INSTANCE_ID,
     NGX_HTTP_CORRAL_RECORD_INSTANCE_NAME,
     NGX_HTTP_CORRAL_RECORD_USER_AGENT,
+    NGX_HTTP_CORRAL_RECORD_CLAIMS,          /* if it may be moved; the longest
+                                               is the last to get room */
     NGX_HTTP_CORRAL_RECORD_STRINGS
 } ngx_http_corral_record_e;
 

@@ -163,6 +163,9 @@ ngx_table_elt_t *ngx_http_corral_get_header(ngx_http_request_t *r,
 ngx_int_t ngx_http_corral_who(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx);
 
+/* The id of its token, likewise.  NGX_OK or NGX_ERROR. */
+ngx_int_t ngx_http_corral_token_id(ngx_http_request_t *r, ngx_str_t *token);
+
 /* The value of a claim; empty if there is none of that name. */
 void ngx_http_corral_claim(ngx_http_corral_ctx_t *ctx, ngx_str_t *name,
     ngx_str_t *value);

@@ -423,6 +423,26 @@ ngx_http_corral_record_slice(ngx_http_corral_record_t *record,
 }
 
 
+ngx_http_corral_record_t *
+ngx_http_corral_record_copy(ngx_http_corral_record_t *record,
+    ngx_pool_t *pool)
+{
+    size_t                     size;
+    ngx_http_corral_record_t  *copy;
+
+    size = ngx_http_corral_record_data_of(record) + record->size
+           - (u_char *) record;
+
+    copy = ngx_palloc(pool, size);
+
+    if (copy) {
+        ngx_memcpy(copy, record, size);
+    }
+
+    return copy;
+}
+
+
 ngx_str_t
 ngx_http_corral_record_string(ngx_http_corral_record_t *record,
     ngx_http_corral_record_e which)

@@ -68,6 +68,10 @@ typedef struct {
 ngx_http_corral_record_t *ngx_http_corral_record_create(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_uint_t variables);
 
+/* A copy of it in a pool; NULL if there is no memory. */
+ngx_http_corral_record_t *ngx_http_corral_record_copy(
+    ngx_http_corral_record_t *record, ngx_pool_t *pool);
+
 /* A string of it; points into the record. */
 ngx_str_t ngx_http_corral_record_string(ngx_http_corral_record_t *record,
     ngx_http_corral_record_e which);

@@ -139,6 +139,11 @@ my @wrong = (
         qr/invalid parameter "nodelay" of corral_message_rate/ ],
     [ 'two rates', location => "corral_message_rate 1; corral_message_rate 2;",
         qr/"corral_message_rate" directive is duplicate/ ],
+    [ 'renewal by a name', location => "corral_token_renew renew;",
+        qr{invalid value "renew" of corral_token_renew: "off", or the path} ],
+    [ 'renewal twice', location =>
+        "corral_token_renew /a;\ncorral_token_renew /b;",
+        qr/"corral_token_renew" directive is duplicate/ ],
     [ 'bad byte rate', location => "corral_byte_rate 5g;",
         qr/"corral_byte_rate" directive must be at most 4g/ ],
     [ 'bad lifetime', location => "corral_max_lifetime 8d;",

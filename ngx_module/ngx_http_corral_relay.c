@@ -299,10 +299,7 @@ ngx_http_corral_relay_take(ngx_http_corral_pair_t *p,
         return;
     }
 
-    if (corral_frame_whole(&a->frame, pos, n,
-                           p->shared->terms.max_message_size[
-                                       ngx_http_corral_relay_index(p, a)]))
-    {
+    if (ngx_http_corral_relay_whole(p, a, pos, n)) {
         ngx_http_corral_relay_pass(p, a, pos, n);
         ngx_http_corral_relay_count_in(p, a, n, 1, 1);
         return;

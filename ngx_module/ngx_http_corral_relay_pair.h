@@ -333,6 +333,8 @@ ngx_uint_t ngx_http_corral_relay_limit_metered(ngx_http_corral_pair_t *p,
     ngx_uint_t i);
 int ngx_http_corral_relay_limit_scan(ngx_http_corral_pair_t *p, ngx_uint_t i,
     u_char *pos, size_t n, corral_frame_result_t *res);
+ngx_uint_t ngx_http_corral_relay_limit_whole(ngx_http_corral_pair_t *p,
+    ngx_uint_t i, size_t n);
 uint32_t ngx_http_corral_relay_limit_wait(ngx_http_corral_pair_t *p,
     ngx_uint_t i);
 uint32_t ngx_http_corral_relay_limit_left(ngx_http_corral_pair_t *p);
@@ -355,6 +357,23 @@ ngx_uint_t ngx_http_corral_relay_list_matches(ngx_http_corral_pair_t *p,
     ngx_http_corral_filter_t *filter);
 ngx_int_t ngx_http_corral_relay_list_order(ngx_http_corral_pair_t *p,
     ngx_http_corral_order_t *order);
+
+
+/* n bytes of side a that are one message, and may pass: no scan is needed */
+
+static ngx_inline ngx_uint_t
+ngx_http_corral_relay_whole(ngx_http_corral_pair_t *p,
+    ngx_http_corral_side_t *a, u_char *pos, size_t n)
+{
+    ngx_uint_t  i;
+
+    i = ngx_http_corral_relay_index(p, a);
+
+    return corral_frame_whole(&a->frame, pos, n,
+                              p->shared->terms.max_message_size[i])
+           && (!(a->frame.flags & CORRAL_FRAME_METERED)
+               || ngx_http_corral_relay_limit_whole(p, i, n));
+}
 
 
 /* the scanner of side i, by way of its limits if it has any */

@@ -33,7 +33,7 @@ my $rpc = $t->agent(id => 'r', socket => 'r.sock', rpc => 1);
 my $redis = $t->redis();
 my $store = Test::Corral::Store->new($redis);
 
-$t->write_file_expand('nginx.conf', <<'EOC' =~ s/REDIS/$redis/r)->plan(92);
+$t->write_file_expand('nginx.conf', <<'EOC' =~ s/REDIS/$redis/r)->plan(95);
 
 %%TEST_GLOBALS%%
 
@@ -409,6 +409,19 @@ isnt($w->ask('!id'), $first, 'moved');
 is($w->ask('hello'), 'hello', 'it goes on');
 revoke('token:x');
 is($w->close_code(), 4401, 'the new token goes with it');
+
+# it is moved while one is under way
+
+$w = open_ws('/slow', "service=moves&sub=ann&exp=$far");
+$first = $w->ask('!id');
+$w->send_text(renew("ann.$far.hold"));
+is($w->ask('x'), 'x', 'under way');
+$moves{$first}->drop('reset');
+isnt($w->ask('!id'), $first, 'moved meanwhile');
+$t->write_file('go', '');
+is($w->read_message(), renewed($far), 'renewed all the same');
+unlink $t->testdir() . '/go';
+$w->close();
 
 $w = open_ws('/', "service=replays&sub=ann&exp=$far", 1);
 is($w->ask('{"id":1,"method":"echo","params":"p","jsonrpc":"2.0"}')

@@ -137,6 +137,7 @@ http {
             corral_subject    $upstream_http_x_subject;
             corral_expires    $upstream_http_x_expires;
             corral_token_id   $upstream_http_x_id;
+            corral_claim      uri $request_uri;     # read when all is over
             proxy_set_header  X-Was "$corral_subject $remote_addr $request_uri";
             proxy_pass        http://127.0.0.1:8090;
         }

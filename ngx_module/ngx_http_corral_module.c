@@ -437,7 +437,11 @@ ngx_http_corral_get_header(ngx_http_request_t *r, ngx_str_t *name)
         for (i = 0; i < part->nelts; i++) {
 
             if (h[i].key.len == name->len
-                && ngx_strncasecmp(h[i].key.data, name->data, name->len) == 0)
+                && ((h[i].lowcase_key
+                     && ngx_memcmp(h[i].lowcase_key, name->data, name->len)
+                        == 0)
+                    || ngx_strncasecmp(h[i].key.data, name->data, name->len)
+                       == 0))
             {
                 return &h[i];
             }

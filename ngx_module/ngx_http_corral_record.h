@@ -59,6 +59,9 @@ typedef struct {
 } ngx_http_corral_record_end_t;
 
 
+/* What a snapshot does with each variable: once a worker, by their names. */
+ngx_int_t ngx_http_corral_record_init(ngx_cycle_t *cycle);
+
 /*
  * Makes the record of r, which is about to be upgraded: r->upstream_states,
  * r->headers_out and r->header_size are complete.  variables: take a snapshot

@@ -131,29 +131,49 @@ ngx_http_corral_registry_tick(void)
 ngx_http_corral_service_t *
 ngx_http_corral_registry_find(ngx_str_t *name)
 {
-    uint32_t                   hash;
-    ngx_str_node_t            *node;
-    ngx_http_corral_sentry_t  *s;
+    uint32_t                     hash;
+    ngx_str_node_t              *node;
+    ngx_http_corral_sentry_t    *s;
+    ngx_http_corral_registry_t  *reg;
 
-    if (name->len == 0 || ngx_http_corral_reg.names.root == NULL) {
+    reg = &ngx_http_corral_reg;
+
+    if (name->len == 0 || reg->names.root == NULL) {
         return NULL;
+    }
+
+    /* the steps of one request ask for the same one in turn */
+
+    if (reg->found && name->len == reg->found_len
+        && ngx_memcmp(name->data, reg->found_name, name->len) == 0)
+    {
+        return reg->found;
     }
 
     hash = ngx_crc32_short(name->data, name->len);
 
-    node = ngx_str_rbtree_lookup(&ngx_http_corral_reg.names, name, hash);
+    node = ngx_str_rbtree_lookup(&reg->names, name, hash);
 
     if (node) {
         s = (ngx_http_corral_sentry_t *)
                 ((u_char *) node
                  - offsetof(ngx_http_corral_sentry_t, by_name));
 
-        return s->object;
+    } else {
+        s = ngx_http_corral_registry_service(name, 0);
     }
 
-    s = ngx_http_corral_registry_service(name, 0);
+    if (s == NULL || s->object == NULL) {
+        return NULL;
+    }
 
-    return s ? s->object : NULL;
+    if (name->len <= sizeof(reg->found_name)) {
+        ngx_memcpy(reg->found_name, name->data, name->len);
+        reg->found_len = name->len;
+        reg->found = s->object;
+    }
+
+    return s->object;
 }
 
 
@@ -993,6 +1013,8 @@ ngx_http_corral_registry_swap(void)
 
     reg = &ngx_http_corral_reg;
 
+    reg->found = NULL;
+
     /* services first: their old objects point into documents of instances */
 
     for (q = ngx_queue_head(&reg->dirty);
@@ -1152,6 +1174,7 @@ ngx_http_corral_registry_rename(ngx_http_corral_sentry_t *s)
 
     reg = &ngx_http_corral_reg;
 
+    reg->found = NULL;
     s->is_dirty = 0;
 
     if (s->object) {

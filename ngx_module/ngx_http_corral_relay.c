@@ -102,6 +102,10 @@ ngx_http_corral_relay_init(ngx_cycle_t *cycle)
 
     ngx_http_corral_relay_list_init();
 
+    if (ngx_http_corral_record_init(cycle) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     return ngx_http_corral_relay_time_init(cycle);
 }
 

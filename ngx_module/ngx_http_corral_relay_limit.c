@@ -175,8 +175,8 @@ ngx_http_corral_relay_limit_scan(ngx_http_corral_pair_t *p, ngx_uint_t i,
 
 
 /*
- * The same for n bytes that are one whole message, which nearly all reads
- * bring: it is paid for, and may pass.  0: the scan decides.
+ * The same for n bytes that are one whole message, as most reads bring: it is
+ * paid for, and may pass.  0: the scan decides.
  */
 
 ngx_uint_t

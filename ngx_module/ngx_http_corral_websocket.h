@@ -34,6 +34,7 @@ typedef struct {
     size_t                          buffer;  /* of the worker's scratch */
     ngx_array_t                     uses;    /* of corral_websocket, to be
                                                 checked after parsing */
+    u_char                         *kinds;   /* of variables, for records */
 } ngx_http_corral_websocket_main_conf_t;
 
 

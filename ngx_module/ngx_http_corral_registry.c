@@ -280,6 +280,7 @@ ngx_http_corral_registry_hash_word(ngx_str_t *word)
         ngx_string("header."),
         ngx_string("query."),
         ngx_string("cookie."),
+        ngx_string("claim."),
         ngx_null_string
     };
 
@@ -410,8 +411,9 @@ ngx_http_corral_registry_judge(corral_service_t *doc, char *err, size_t size)
     if (!ngx_http_corral_registry_hash_key(&key)) {
         ngx_snprintf((u_char *) err, size,
                      "service \"%s\": \"hash_key\" is \"%s\", it must be "
-                     "client_ip, session, subject, header.NAME, query.NAME or "
-                     "cookie.NAME, or several with blanks between%Z",
+                     "client_ip, session, subject, claim.NAME, header.NAME, "
+                     "query.NAME or cookie.NAME, or several with blanks "
+                     "between%Z",
                      doc->name.data, key.data);
         return NGX_DECLINED;
     }
@@ -425,8 +427,9 @@ ngx_http_corral_registry_judge(corral_service_t *doc, char *err, size_t size)
     {
         ngx_snprintf((u_char *) err, size,
                      "service \"%s\": \"affinity\" is \"%s\", it must be "
-                     "none, cookie, client_ip, session, subject, header.NAME, "
-                     "query.NAME or cookie.NAME%Z", doc->name.data, key.data);
+                     "none, cookie, client_ip, session, subject, claim.NAME, "
+                     "header.NAME, query.NAME or cookie.NAME%Z",
+                     doc->name.data, key.data);
         return NGX_DECLINED;
     }
 

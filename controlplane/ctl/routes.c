@@ -454,19 +454,21 @@ corral_routes_why(json_t *trace)
 
 /*
  * A request as people write it: [METHOD] URL, then NAME:VALUE for headers and
- * MEMBER=VALUE for client_ip, tenant and the like.
+ * MEMBER=VALUE for client_ip, tenant, claim.NAME and the like.
  */
 
 static json_t *
 corral_routes_request(corral_run_t *run)
 {
     int           i;
-    json_t       *request;
+    json_t       *request, *claims;
     size_t        len;
     char         *path;
     const char   *url, *p, *equals, *colon;
 
     request = json_object();
+    claims = json_object();
+    json_object_set_new(request, "claims", claims);
     i = 0;
 
     if (run->nargs > 1 && strcspn(run->args[0], "/:=") == strlen(run->args[0]))
@@ -508,7 +510,12 @@ corral_routes_request(corral_run_t *run)
         equals = strchr(run->args[i], '=');
         colon = strchr(run->args[i], ':');
 
-        if (equals && (colon == NULL || equals < colon)) {
+        if (equals && strncmp(run->args[i], "claim.", 6) == 0) {
+            corral_routes_member(claims, run->args[i] + 6,
+                                 (size_t) (equals - run->args[i]) - 6,
+                                 json_string(equals + 1));
+
+        } else if (equals && (colon == NULL || equals < colon)) {
             corral_routes_member(request, run->args[i],
                                  (size_t) (equals - run->args[i]),
                                  json_string(equals + 1));

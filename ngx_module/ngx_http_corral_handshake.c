@@ -64,13 +64,13 @@ ngx_http_corral_handshake_handler(ngx_http_request_t *r)
         return rc;
     }
 
+    h = ngx_http_get_module_ctx(r, ngx_http_corral_websocket_module);
+    ngx_http_set_ctx(r, NULL, ngx_http_corral_websocket_module);
+
     rc = ngx_http_corral_handshake_protocol(r, ctx);
     if (rc != NGX_DECLINED) {
         return rc;
     }
-
-    h = ngx_http_get_module_ctx(r, ngx_http_corral_websocket_module);
-    ngx_http_set_ctx(r, NULL, ngx_http_corral_websocket_module);
 
     ngx_http_corral_handshake_terms(h);
 

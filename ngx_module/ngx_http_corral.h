@@ -76,6 +76,8 @@ typedef struct {
     unsigned                     routed:1;       /* step 2 is done */
     unsigned                     sticky:1;       /* affinity is a hash */
     unsigned                     cookie:1;       /* affinity by cookie */
+    unsigned                     learn:1;        /* agents tell sessions */
+    unsigned                     learned:1;      /* affinity is what one told */
     unsigned                     known:1;        /* where its session is */
     unsigned                     asked:1;        /* Redis, for the session */
     unsigned                     queued:1;       /* it waits, or has waited */

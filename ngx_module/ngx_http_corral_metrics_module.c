@@ -169,6 +169,10 @@ static ngx_http_corral_metrics_total_t  ngx_http_corral_metrics_totals[] = {
       ngx_http_corral_metrics_offset(affinity_moves),
       "Sessions whose instance was gone or full" },
 
+    { NULL, "corral_service_affinity_misses_total",
+      ngx_http_corral_metrics_offset(affinity_misses),
+      "Requests with a learned session that is not known" },
+
     { NULL, "corral_service_queued_total",
       ngx_http_corral_metrics_offset(queued),
       "Requests that waited for an instance" },

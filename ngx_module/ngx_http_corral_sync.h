@@ -84,6 +84,7 @@ typedef void (*ngx_http_corral_sync_session_pt)(void *data, ngx_str_t *owner);
 ngx_uint_t ngx_http_corral_sync_session_ready(void);
 void ngx_http_corral_sync_session_set(ngx_pool_t *pool, uint64_t session,
     ngx_str_t *owner, ngx_msec_t ttl);
+void ngx_http_corral_sync_session_drop(ngx_pool_t *pool, uint64_t session);
 void ngx_http_corral_sync_session_get(ngx_pool_t *pool, uint64_t session,
     ngx_msec_t ttl, ngx_http_corral_sync_session_pt handler, void *data);
 

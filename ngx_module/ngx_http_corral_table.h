@@ -64,6 +64,7 @@ typedef struct {
     X(rejected,       "requests refused for want of an instance")             \
     X(affinity_hits,  "requests that went to the instance of their session")  \
     X(affinity_moves, "sessions whose instance was gone or full")             \
+    X(affinity_misses, "requests with a learned session that is not known")   \
     X(queued,         "requests that waited for an instance")                 \
     X(queue_timeouts, "requests that waited in vain")                         \
     X(queue_aborts,   "requests whose client left while they waited")         \

@@ -97,7 +97,8 @@
 #define CORRAL_CHANGES_MAX        10000   /* entries of the stream */
 #define CORRAL_EVENTS_MAX         10000
 #define CORRAL_ACKS_MAX           1000
-#define CORRAL_SESSION_DEADLINE   20      /* ms, then the hash decides */
+#define CORRAL_SESSION_DEADLINE   20      /* ms, then one goes on without */
+#define CORRAL_LEARN_MAX          2048    /* bytes of a session's id */
 #define CORRAL_WAKES_MAX          1000
 #define CORRAL_WAKE_REPEAT        1000    /* ms between entries of a line */
 #define CORRAL_COMMANDS_MAX       1000
@@ -243,7 +244,8 @@
       "1000; 0: no bound")                                                    \
     X(affinity, string, user, CORRAL_G, 1, 128, "", "\"none\"",               \
       "what keeps a client on its instance: none, cookie, client_ip, "        \
-      "session, subject, claim.NAME, header.NAME, query.NAME or cookie.NAME") \
+      "session, subject, claim.NAME, header.NAME, query.NAME, cookie.NAME, "  \
+      "learn.header.NAME or learn.cookie.NAME")                               \
     X(affinity_ttl, duration, user, CORRAL_G, 1000, 31536000000, "",          \
       "\"1h\"", "how long a session is remembered after its last request")    \
     X(spill_threshold, integer, user, CORRAL_G, 0, 100, "", "70",             \

@@ -24,26 +24,21 @@ static int64_t
 corral_bucket_at(const corral_bucket_t *b, uint64_t rate, uint64_t burst,
     uint64_t now)
 {
-    int64_t   full;
-    uint64_t  passed;
+    int64_t  full, tokens;
 
     full = (int64_t) (burst * CORRAL_BUCKET_UNIT);
+    tokens = b->tokens;
 
-    if (now <= b->time || rate == 0) {
-        return b->tokens < full ? b->tokens : full;
-    }
+    /* after a long sleep the product or the sum may not fit: then it is full */
 
-    passed = now - b->time;
-
-    /* compared by division: a product of long sleeps would not fit */
-
-    if (b->tokens >= full
-        || passed > (uint64_t) (full - b->tokens) / rate)
+    if (now > b->time
+        && (__builtin_mul_overflow(now - b->time, rate, &tokens)
+            || __builtin_add_overflow(tokens, b->tokens, &tokens)))
     {
         return full;
     }
 
-    return b->tokens + (int64_t) (passed * rate);
+    return tokens < full ? tokens : full;
 }
 
 

@@ -128,7 +128,10 @@ corral_frame_closed(const corral_frame_t *f)
 }
 
 
-/* are these bytes one whole message, of one frame of up to 65535 bytes? */
+/*
+ * Are these bytes one whole message, of one frame of up to 65535 bytes?  Of a
+ * metered side, too: whoever takes the short way with one pays for it himself.
+ */
 
 static inline int
 corral_frame_whole(const corral_frame_t *f, const uint8_t *p, size_t n,
@@ -137,7 +140,9 @@ corral_frame_whole(const corral_frame_t *f, const uint8_t *p, size_t n,
     size_t    len, head;
     unsigned  masked;
 
-    masked = f->flags;              /* no other flag may be set */
+    /* no other flag may be set */
+
+    masked = f->flags & ~(unsigned) CORRAL_FRAME_METERED;
 
     if (n < 2 || masked > CORRAL_FRAME_MASKED || !corral_frame_between(f)
         || (p[0] != (0x80|CORRAL_FRAME_TEXT)
@@ -177,7 +182,9 @@ static inline int
 corral_frame_scan(corral_frame_t *f, const uint8_t *p, size_t n,
     uint64_t max_message, corral_frame_result_t *out)
 {
-    if (corral_frame_whole(f, p, n, max_message)) {
+    if (!(f->flags & CORRAL_FRAME_METERED)
+        && corral_frame_whole(f, p, n, max_message))
+    {
         out->good = n;
         out->frames = 1;
         out->messages = 1;

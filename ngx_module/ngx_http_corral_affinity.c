@@ -98,6 +98,9 @@ ngx_http_corral_affinity_value(ngx_http_request_t *r,
     } else if (ngx_http_corral_affinity_is(name, "subject")) {
         *value = ctx->subject;
 
+    } else if (p && ngx_strncmp(name->data, "claim.", 6) == 0) {
+        ngx_http_corral_claim(ctx, &rest, value);
+
     } else if (p && ngx_strncmp(name->data, "header.", 7) == 0) {
         h = ngx_http_corral_get_header(r, &rest);
 

@@ -14,8 +14,8 @@
 
 /*
  * What the name of a hash key or affinity means in this request: session,
- * subject, header.NAME, query.NAME, cookie.NAME.  Empty if the request has
- * none; also for client_ip.
+ * subject, claim.NAME, header.NAME, query.NAME, cookie.NAME.  Empty if the
+ * request has none; also for client_ip.
  */
 void ngx_http_corral_affinity_value(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_str_t *name, ngx_str_t *value);

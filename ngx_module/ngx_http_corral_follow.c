@@ -351,6 +351,8 @@ ngx_http_corral_follow_no_epoch(void)
     ctx->info->initialised = 0;
     ctx->phase = NGX_HTTP_CORRAL_FOLLOW_WAIT;
 
+    ngx_http_corral_follow_read_next();
+
     if (ctx->empty) {
         return;
     }
@@ -407,10 +409,7 @@ ngx_http_corral_follow_probe(ngx_uint_t force)
 
     if (rc != NGX_OK && ngx_http_corral_redis_ready(ctx->cmd)) {
         ngx_http_corral_redis_fail(ctx->cmd, "cannot be asked, no memory");
-        return;
     }
-
-    ngx_http_corral_follow_read_next();
 }
 
 
@@ -498,6 +497,8 @@ ngx_http_corral_follow_decide(void)
     } else {
         ctx->phase = NGX_HTTP_CORRAL_FOLLOW_SCAN;
         ctx->full = 1;
+
+        ngx_http_corral_follow_read_next();
 
         /* not all workers at once, unless there is nothing to serve from */
 

@@ -13,7 +13,7 @@
 
 
 #define NGX_HTTP_CORRAL_FOLLOW_BLOCK    5000    /* ms that XREAD waits */
-#define NGX_HTTP_CORRAL_FOLLOW_BRIEF    100     /* ms, for commands alone */
+#define NGX_HTTP_CORRAL_FOLLOW_BRIEF    10      /* ms, for commands alone */
 #define NGX_HTTP_CORRAL_FOLLOW_ENTRIES  1000    /* more: a full load */
 
 
@@ -120,11 +120,12 @@ ngx_http_corral_follow_read_next(void)
     ctx = &ngx_http_corral_follow;
 
     /*
-     * Fetching a few documents takes a millisecond: a wait for commands alone
-     * would hold up the next change for longer.
+     * A probe, or fetching a few documents, takes a millisecond: a wait for
+     * commands alone would hold up the next change for longer.
      */
 
     if (ctx->reading || ctx->commands.len == 0
+        || ctx->phase == NGX_HTTP_CORRAL_FOLLOW_PROBE
         || ctx->phase == NGX_HTTP_CORRAL_FOLLOW_FETCH
         || (ctx->phase == NGX_HTTP_CORRAL_FOLLOW_COMMIT && !ctx->full))
     {

@@ -12,7 +12,7 @@
 #include "ngx_http_corral.h"
 #include "ngx_http_corral_handshake.h"
 
-#include <ngx_sha1.h>
+#include <openssl/evp.h>
 
 #include <sys/random.h>
 
@@ -569,28 +569,46 @@ ngx_http_corral_handshake_agreed(ngx_http_corral_handshake_t *h,
 }
 
 
-/* base64(sha1(key + GUID)) */
+/*
+ * base64(sha1(key + GUID)).  OpenSSL's SHA-1 takes the processor's own
+ * instructions for it; what it needs is made once and lives as long as the
+ * worker.
+ */
 
 static ngx_uint_t
 ngx_http_corral_handshake_accept(ngx_http_request_t *r, ngx_str_t *accept)
 {
     ngx_str_t         src, dst;
-    ngx_sha1_t        sha1;
     ngx_table_elt_t  *key;
-    u_char            digest[20], base64[ngx_base64_encoded_length(20)];
+    u_char            digest[EVP_MAX_MD_SIZE];
+    u_char            base64[ngx_base64_encoded_length(20)];
 
-    static ngx_str_t  name = ngx_string("sec-websocket-key");
+    static EVP_MD_CTX  *sha1;
+    static ngx_str_t    name = ngx_string("sec-websocket-key");
 
     key = ngx_http_corral_get_header(r, &name);
 
-    ngx_sha1_init(&sha1);
-    ngx_sha1_update(&sha1, key->value.data, key->value.len);
-    ngx_sha1_update(&sha1, NGX_HTTP_CORRAL_HANDSHAKE_GUID,
-                    sizeof(NGX_HTTP_CORRAL_HANDSHAKE_GUID) - 1);
-    ngx_sha1_final(digest, &sha1);
+    if (sha1 == NULL) {
+        sha1 = EVP_MD_CTX_new();
+    }
+
+    /* the algorithm is looked up the first time only */
+
+    if (sha1 == NULL
+        || EVP_DigestInit_ex(sha1, EVP_MD_CTX_md(sha1) ? NULL : EVP_sha1(),
+                             NULL) != 1
+        || EVP_DigestUpdate(sha1, key->value.data, key->value.len) != 1
+        || EVP_DigestUpdate(sha1, NGX_HTTP_CORRAL_HANDSHAKE_GUID,
+                            sizeof(NGX_HTTP_CORRAL_HANDSHAKE_GUID) - 1) != 1
+        || EVP_DigestFinal_ex(sha1, digest, NULL) != 1)
+    {
+        ngx_log_error(NGX_LOG_ALERT, r->connection->log, 0,
+                      "OpenSSL makes no SHA-1");
+        return 0;
+    }
 
     src.data = digest;
-    src.len = sizeof(digest);
+    src.len = 20;
     dst.data = base64;
 
     ngx_encode_base64(&dst, &src);
@@ -818,7 +836,9 @@ ngx_http_corral_handshake_token(ngx_list_t *headers, char *name, char *token)
                 item = ngx_http_corral_handshake_item(&p, last);
 
                 if (item.len == want
-                    && ngx_strncasecmp(item.data, (u_char *) token, want) == 0)
+                    && (ngx_memcmp(item.data, token, want) == 0
+                        || ngx_strncasecmp(item.data, (u_char *) token, want)
+                           == 0))
                 {
                     return 1;
                 }

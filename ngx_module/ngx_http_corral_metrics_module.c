@@ -249,6 +249,14 @@ static ngx_http_corral_metrics_total_t  ngx_http_corral_metrics_totals[] = {
       ngx_http_corral_metrics_offset(closes_revoked),
       "WebSockets closed as their token was revoked" },
 
+    { NULL, "corral_service_token_renewals_total",
+      ngx_http_corral_metrics_offset(renewals),
+      "Tokens renewed by a message of the client" },
+
+    { NULL, "corral_service_token_renewals_failed_total",
+      ngx_http_corral_metrics_offset(renewals_failed),
+      "Messages of clients that should renew a token and did not" },
+
     { NULL, "corral_service_revoked_total",
       ngx_http_corral_metrics_offset(revoked),
       "Requests refused as their token was revoked" },

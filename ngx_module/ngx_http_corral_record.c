@@ -72,6 +72,15 @@ struct ngx_http_corral_record_s {
 };
 
 
+/* what a snapshot does with a variable */
+
+typedef enum {
+    NGX_HTTP_CORRAL_RECORD_KEEP = 0,    /* if its value is known */
+    NGX_HTTP_CORRAL_RECORD_EVALUATE,
+    NGX_HTTP_CORRAL_RECORD_SKIP
+} ngx_http_corral_record_kind_e;
+
+
 /* while a record is made */
 
 typedef struct {
@@ -121,6 +130,47 @@ static void ngx_http_corral_record_vars(ngx_http_request_t *r,
     ((u_char *) (ngx_http_corral_record_vars_of(record) + (record)->nvars))
 
 
+ngx_int_t
+ngx_http_corral_record_init(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                              i;
+    ngx_http_variable_t                    *v;
+    ngx_http_core_main_conf_t              *cmcf;
+    ngx_http_corral_websocket_main_conf_t  *wmcf;
+
+    cmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_core_module);
+    wmcf = ngx_http_cycle_get_module_main_conf(cycle,
+                                             ngx_http_corral_websocket_module);
+
+    wmcf->kinds = ngx_palloc(cycle->pool, cmcf->variables.nelts + 1);
+    if (wmcf->kinds == NULL) {
+        return NGX_ERROR;
+    }
+
+    v = cmcf->variables.elts;
+
+    for (i = 0; i < cmcf->variables.nelts; i++) {
+
+        /* those of Corral are made anew from the context */
+
+        if ((v[i].flags & NGX_HTTP_VAR_NOCACHEABLE)
+            || (v[i].name.len > 7
+                && ngx_strncmp(v[i].name.data, "corral_", 7) == 0))
+        {
+            wmcf->kinds[i] = NGX_HTTP_CORRAL_RECORD_SKIP;
+
+        } else if (ngx_http_corral_record_wanted(&v[i].name)) {
+            wmcf->kinds[i] = NGX_HTTP_CORRAL_RECORD_EVALUATE;
+
+        } else {
+            wmcf->kinds[i] = NGX_HTTP_CORRAL_RECORD_KEEP;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
 ngx_http_corral_record_t *
 ngx_http_corral_record_create(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx,
     ngx_uint_t variables)
@@ -145,7 +195,8 @@ ngx_http_corral_record_create(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx,
     }
 
     pk->size = r->request_line.len + 2 * r->uri.len + 2 * r->args.len
-               + 4 * r->unparsed_uri.len + NGX_HTTP_CORRAL_RECORD_VARS + 2048;
+               + 4 * r->unparsed_uri.len + ctx->claims.len
+               + NGX_HTTP_CORRAL_RECORD_VARS + 2048;
     pk->size = ngx_min(pk->size, NGX_HTTP_CORRAL_RECORD_MAX);
 
     pk->start = ngx_pnalloc(r->pool, pk->size);
@@ -268,6 +319,9 @@ ngx_http_corral_record_pack_strings(ngx_http_corral_packer_t *pk,
     s[NGX_HTTP_CORRAL_RECORD_HOST] = &r->headers_in.server;
     s[NGX_HTTP_CORRAL_RECORD_TENANT] = &ctx->tenant;
     s[NGX_HTTP_CORRAL_RECORD_SUBJECT] = &ctx->subject;
+    s[NGX_HTTP_CORRAL_RECORD_CLAIMS] = ctx->terms.failover
+                                       != CORRAL_FAILOVER_CLOSE
+                                       ? &ctx->claims : &empty;
     s[NGX_HTTP_CORRAL_RECORD_TOKEN] = &ctx->token;
     s[NGX_HTTP_CORRAL_RECORD_SESSION] = &ctx->session;
     s[NGX_HTTP_CORRAL_RECORD_RULE] = &ctx->rule;
@@ -324,39 +378,34 @@ static ngx_uint_t
 ngx_http_corral_record_pack_vars(ngx_http_corral_packer_t *pk,
     ngx_http_corral_record_var_t *vars, ngx_http_request_t *r)
 {
-    u_char                     *end;
-    ngx_str_t                   value;
-    ngx_uint_t                  i, n;
-    ngx_http_variable_t        *v;
-    ngx_http_core_main_conf_t  *cmcf;
-    ngx_http_variable_value_t  *vv;
+    u_char                                 *end;
+    ngx_str_t                               value;
+    ngx_uint_t                              i, n;
+    ngx_http_core_main_conf_t              *cmcf;
+    ngx_http_variable_value_t              *vv;
+    ngx_http_corral_websocket_main_conf_t  *wmcf;
 
     cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
+    wmcf = ngx_http_get_module_main_conf(r, ngx_http_corral_websocket_module);
 
-    v = cmcf->variables.elts;
     end = pk->last + NGX_HTTP_CORRAL_RECORD_VARS;
     n = 0;
 
     for (i = 0; i < cmcf->variables.nelts; i++) {
 
-        /* those of Corral are made anew from the context */
-
-        if (v[i].name.len > 7 && v[i].name.data[0] == 'c'
-            && ngx_strncmp(v[i].name.data, "corral_", 7) == 0)
-        {
+        if (wmcf->kinds[i] == NGX_HTTP_CORRAL_RECORD_SKIP) {
             continue;
         }
 
         vv = &r->variables[i];
 
         if (!vv->valid && !vv->not_found
-            && ngx_http_corral_record_wanted(&v[i].name))
+            && wmcf->kinds[i] == NGX_HTTP_CORRAL_RECORD_EVALUATE)
         {
             vv = ngx_http_get_indexed_variable(r, i);
         }
 
         if (vv == NULL || !vv->valid || vv->no_cacheable
-            || (v[i].flags & NGX_HTTP_VAR_NOCACHEABLE)
             || pk->last + vv->len > end)
         {
             continue;
@@ -416,6 +465,26 @@ ngx_http_corral_record_slice(ngx_http_corral_record_t *record,
     s.data = ngx_http_corral_record_data_of(record) + slice->offset;
 
     return s;
+}
+
+
+ngx_http_corral_record_t *
+ngx_http_corral_record_copy(ngx_http_corral_record_t *record,
+    ngx_pool_t *pool)
+{
+    size_t                     size;
+    ngx_http_corral_record_t  *copy;
+
+    size = ngx_http_corral_record_data_of(record) + record->size
+           - (u_char *) record;
+
+    copy = ngx_palloc(pool, size);
+
+    if (copy) {
+        ngx_memcpy(copy, record, size);
+    }
+
+    return copy;
 }
 
 
@@ -697,6 +766,8 @@ ngx_http_corral_record_ctx(ngx_http_request_t *r,
                                                 NGX_HTTP_CORRAL_RECORD_TENANT);
     ctx->subject = ngx_http_corral_record_string(record,
                                                NGX_HTTP_CORRAL_RECORD_SUBJECT);
+    ctx->claims = ngx_http_corral_record_string(record,
+                                                NGX_HTTP_CORRAL_RECORD_CLAIMS);
     ctx->token = ngx_http_corral_record_string(record,
                                                NGX_HTTP_CORRAL_RECORD_TOKEN);
     ctx->session = ngx_http_corral_record_string(record,

@@ -131,29 +131,49 @@ ngx_http_corral_registry_tick(void)
 ngx_http_corral_service_t *
 ngx_http_corral_registry_find(ngx_str_t *name)
 {
-    uint32_t                   hash;
-    ngx_str_node_t            *node;
-    ngx_http_corral_sentry_t  *s;
+    uint32_t                     hash;
+    ngx_str_node_t              *node;
+    ngx_http_corral_sentry_t    *s;
+    ngx_http_corral_registry_t  *reg;
 
-    if (name->len == 0 || ngx_http_corral_reg.names.root == NULL) {
+    reg = &ngx_http_corral_reg;
+
+    if (name->len == 0 || reg->names.root == NULL) {
         return NULL;
+    }
+
+    /* the steps of one request ask for the same one in turn */
+
+    if (reg->found && name->len == reg->found_len
+        && ngx_memcmp(name->data, reg->found_name, name->len) == 0)
+    {
+        return reg->found;
     }
 
     hash = ngx_crc32_short(name->data, name->len);
 
-    node = ngx_str_rbtree_lookup(&ngx_http_corral_reg.names, name, hash);
+    node = ngx_str_rbtree_lookup(&reg->names, name, hash);
 
     if (node) {
         s = (ngx_http_corral_sentry_t *)
                 ((u_char *) node
                  - offsetof(ngx_http_corral_sentry_t, by_name));
 
-        return s->object;
+    } else {
+        s = ngx_http_corral_registry_service(name, 0);
     }
 
-    s = ngx_http_corral_registry_service(name, 0);
+    if (s == NULL || s->object == NULL) {
+        return NULL;
+    }
 
-    return s ? s->object : NULL;
+    if (name->len <= sizeof(reg->found_name)) {
+        ngx_memcpy(reg->found_name, name->data, name->len);
+        reg->found_len = name->len;
+        reg->found = s->object;
+    }
+
+    return s->object;
 }
 
 
@@ -260,6 +280,7 @@ ngx_http_corral_registry_hash_word(ngx_str_t *word)
         ngx_string("header."),
         ngx_string("query."),
         ngx_string("cookie."),
+        ngx_string("claim."),
         ngx_null_string
     };
 
@@ -390,8 +411,9 @@ ngx_http_corral_registry_judge(corral_service_t *doc, char *err, size_t size)
     if (!ngx_http_corral_registry_hash_key(&key)) {
         ngx_snprintf((u_char *) err, size,
                      "service \"%s\": \"hash_key\" is \"%s\", it must be "
-                     "client_ip, session, subject, header.NAME, query.NAME or "
-                     "cookie.NAME, or several with blanks between%Z",
+                     "client_ip, session, subject, claim.NAME, header.NAME, "
+                     "query.NAME or cookie.NAME, or several with blanks "
+                     "between%Z",
                      doc->name.data, key.data);
         return NGX_DECLINED;
     }
@@ -405,8 +427,9 @@ ngx_http_corral_registry_judge(corral_service_t *doc, char *err, size_t size)
     {
         ngx_snprintf((u_char *) err, size,
                      "service \"%s\": \"affinity\" is \"%s\", it must be "
-                     "none, cookie, client_ip, session, subject, header.NAME, "
-                     "query.NAME or cookie.NAME%Z", doc->name.data, key.data);
+                     "none, cookie, client_ip, session, subject, claim.NAME, "
+                     "header.NAME, query.NAME or cookie.NAME%Z",
+                     doc->name.data, key.data);
         return NGX_DECLINED;
     }
 
@@ -990,6 +1013,8 @@ ngx_http_corral_registry_swap(void)
 
     reg = &ngx_http_corral_reg;
 
+    reg->found = NULL;
+
     /* services first: their old objects point into documents of instances */
 
     for (q = ngx_queue_head(&reg->dirty);
@@ -1149,6 +1174,7 @@ ngx_http_corral_registry_rename(ngx_http_corral_sentry_t *s)
 
     reg = &ngx_http_corral_reg;
 
+    reg->found = NULL;
     s->is_dirty = 0;
 
     if (s->object) {

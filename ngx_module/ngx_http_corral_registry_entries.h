@@ -144,6 +144,10 @@ typedef struct {
     ngx_pool_t                  *index_pool;
     corral_match_scratch_t      *scratch;
 
+    ngx_http_corral_service_t   *found;     /* the last one, of found_name */
+    size_t                       found_len;
+    u_char                       found_name[CORRAL_ID_MAX];
+
     ngx_uint_t                   counted;   /* rules with splits */
 
     ngx_pool_t                  *targets;   /* sets, as of targets_swaps */

@@ -49,8 +49,6 @@ static ngx_uint_t ngx_http_corral_relay_early(ngx_http_corral_pair_t *p,
     ngx_http_corral_side_t *a);
 static ngx_inline void ngx_http_corral_relay_take(ngx_http_corral_pair_t *p,
     ngx_http_corral_side_t *a, u_char *pos, size_t n);
-static void ngx_http_corral_relay_scan(ngx_http_corral_pair_t *p,
-    ngx_uint_t i, u_char *pos, size_t n);
 static int ngx_http_corral_relay_take_apart(ngx_http_corral_pair_t *p,
     ngx_uint_t i, u_char *pos, size_t n, int rc, corral_frame_result_t *res,
     size_t *good);
@@ -103,6 +101,10 @@ ngx_http_corral_relay_init(ngx_cycle_t *cycle)
     ngx_memcpy(ngx_http_corral_relay_nonce, &seed[1], 8);
 
     ngx_http_corral_relay_list_init();
+
+    if (ngx_http_corral_record_init(cycle) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     return ngx_http_corral_relay_time_init(cycle);
 }
@@ -287,9 +289,16 @@ static ngx_inline void
 ngx_http_corral_relay_take(ngx_http_corral_pair_t *p,
     ngx_http_corral_side_t *a, u_char *pos, size_t n)
 {
-    if (a->deaf | a->whole) {
+    if (a->deaf | a->whole | a->watched) {
 
-        if (!a->deaf) {
+        if (a->deaf) {
+            return;
+        }
+
+        if (a->watched) {
+            ngx_http_corral_relay_renew_take(p, pos, n);
+
+        } else {
             ngx_http_corral_relay_hold_take(p,
                                             ngx_http_corral_relay_index(p, a),
                                             pos, n);
@@ -298,23 +307,21 @@ ngx_http_corral_relay_take(ngx_http_corral_pair_t *p,
         return;
     }
 
-    if (corral_frame_whole(&a->frame, pos, n,
-                           p->shared->terms.max_message_size[
-                                       ngx_http_corral_relay_index(p, a)]))
-    {
+    if (ngx_http_corral_relay_whole(p, a, pos, n)) {
         ngx_http_corral_relay_pass(p, a, pos, n);
         ngx_http_corral_relay_count_in(p, a, n, 1, 1);
         return;
     }
 
-    ngx_http_corral_relay_scan(p, ngx_http_corral_relay_index(p, a), pos, n);
+    ngx_http_corral_relay_take_frames(p, ngx_http_corral_relay_index(p, a),
+                                      pos, n);
 }
 
 
 /* scans n bytes of side i, passes what may pass and holds the rest back */
 
-static void
-ngx_http_corral_relay_scan(ngx_http_corral_pair_t *p, ngx_uint_t i,
+void
+ngx_http_corral_relay_take_frames(ngx_http_corral_pair_t *p, ngx_uint_t i,
     u_char *pos, size_t n)
 {
     int                      rc;
@@ -399,7 +406,8 @@ ngx_http_corral_relay_take_apart(ngx_http_corral_pair_t *p, ngx_uint_t i,
             break;
         }
 
-        if ((b->owe_close || b->owe_ping) && corral_frame_boundary(&a->frame))
+        if ((b->owe_close || b->owe_ping || b->owe_text)
+            && corral_frame_boundary(&a->frame))
         {
             ngx_http_corral_relay_pass(p, a, start, pos - start);
             start = pos;

@@ -58,10 +58,8 @@ ngx_http_corral_relay_hold_take(ngx_http_corral_pair_t *p, ngx_uint_t i,
     b = &p->sides[!i];
     half = &p->resume->halves[i];
 
-    if (!half->begun
-        && corral_frame_whole(&a->frame, pos, n,
-                              p->shared->terms.max_message_size[i]))
-    {
+    if (!half->begun && ngx_http_corral_relay_whole(p, a, pos, n)) {
+
         if (ngx_http_corral_relay_hold_whole(p, i, pos, n)) {
             ngx_http_corral_relay_passed(p, i, n, 1, 1);
         }
@@ -99,7 +97,7 @@ ngx_http_corral_relay_hold_take(ngx_http_corral_pair_t *p, ngx_uint_t i,
             break;                          /* it has left, or must */
         }
 
-        if ((b->owe_close || b->owe_ping)) {
+        if (b->owe_close || b->owe_ping || b->owe_text) {
             ngx_http_corral_relay_pay(p, !i);
         }
     }

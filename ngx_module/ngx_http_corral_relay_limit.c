@@ -3,12 +3,12 @@
  * Limits of a pair that cost nothing where they are off: messages and bytes a
  * second, how long it may live, and when its token ends.
  *
- * A side that is limited carries CORRAL_FRAME_METERED: the scanner's shortcuts
- * leave it alone and each run of payload comes through here.  To delay is not
- * to read: what was read already and may not pass waits in the side's rest
- * (early), up to one buffer of the worker; the rest waits in the socket, which
- * is what slows the sender down.  The wheel wakes it, so a delay is true to a
- * tenth of a second, and the rate is kept by the bucket.
+ * A side that is limited carries CORRAL_FRAME_METERED: each whole message, or
+ * run of payload, comes through here.  To delay is not to read: what was read
+ * already and may not pass waits in the side's rest (early), up to one buffer
+ * of the worker; the rest waits in the socket, which is what slows the sender
+ * down.  The wheel wakes it, so a delay is true to a tenth of a second, and the
+ * rate is kept by the bucket.
  *
  * When the pair is ending nothing is delayed any more.
  */
@@ -171,6 +171,52 @@ ngx_http_corral_relay_limit_scan(ngx_http_corral_pair_t *p, ngx_uint_t i,
     }
 
     return rc;
+}
+
+
+/*
+ * The same for n bytes that are one whole message, as most reads bring: it is
+ * paid for, and may pass.  0: the scan decides.
+ */
+
+ngx_uint_t
+ngx_http_corral_relay_limit_whole(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    size_t n)
+{
+    uint64_t                  rate;
+    ngx_http_corral_terms_t  *terms;
+    ngx_http_corral_paced_t  *l;
+
+    l = p->limits;
+    terms = &p->shared->terms;
+    rate = terms->byte_rate[i];
+
+    if (p->own || p->lingering
+        || (rate && corral_bucket_wait(&l->bytes[i], rate, rate, 0,
+                                       ngx_current_msec)))
+    {
+        return 0;
+    }
+
+    if (i == NGX_HTTP_CORRAL_CLIENT && terms->message_rate
+        && !corral_bucket_take(&l->messages, terms->message_rate,
+                               ngx_http_corral_relay_limit_burst(terms),
+                               ngx_current_msec))
+    {
+        return 0;
+    }
+
+    if (rate) {
+        corral_bucket_spend(&l->bytes[i], rate, rate, n, ngx_current_msec);
+    }
+
+    if ((rate || terms->message_delay)
+        && ngx_http_corral_relay_limit_wait(p, i))
+    {
+        ngx_http_corral_relay_limit_stop(p, i);
+    }
+
+    return 1;
 }
 
 

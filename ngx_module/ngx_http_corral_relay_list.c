@@ -162,6 +162,11 @@ ngx_http_corral_relay_list_share(ngx_http_request_t *r,
     ngx_http_corral_service_t  *service;
     ngx_http_corral_shared_t   *s, *found, **bucket;
 
+    struct {
+        ngx_http_corral_slot_t    service;
+        void                    **loc_conf;
+    } key;
+
     names = ctx->service_id.len + ctx->service_name.len;
     len = offsetof(ngx_http_corral_shared_t, names) + names;
     rules = 0;
@@ -202,7 +207,13 @@ ngx_http_corral_relay_list_share(ngx_http_request_t *r,
 
     len -= offsetof(ngx_http_corral_shared_t, terms);
 
-    s->hash = (uint32_t) corral_balance_key(&s->terms, len);
+    /* the terms of a service at one place change rarely: they are compared */
+
+    ngx_memzero(&key, sizeof(key));
+    key.service = terms->ref;
+    key.loc_conf = r->loc_conf;
+
+    s->hash = (uint32_t) corral_balance_key(&key, sizeof(key));
 
     bucket = &ngx_http_corral_relay_shared[s->hash
                                            % NGX_HTTP_CORRAL_RELAY_SHARED];

@@ -91,6 +91,8 @@ typedef struct {
     X(closes_drained, "WebSockets closed by a drain")                         \
     X(closes_expired, "WebSockets closed as their token expired")             \
     X(closes_revoked, "WebSockets closed as their token was revoked")         \
+    X(renewals,       "tokens renewed by a message of the client")            \
+    X(renewals_failed, "such messages that were refused")                     \
     X(revoked,        "requests refused as their token was revoked")          \
     X(unsure,         "requests refused as Redis did not tell what is")       \
     X(closes_dead,    "sides of WebSockets that did not answer a ping")       \

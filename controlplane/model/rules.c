@@ -224,8 +224,8 @@ corrald_rules_routing(corrald_check_t *c, const json_t *doc)
     {
         rc = corrald_check_error(c, "/affinity", "is \"%.64s\", it can be: "
                                  "none, cookie, client_ip, session, "
-                                 "subject, header.NAME, query.NAME, "
-                                 "cookie.NAME", s);
+                                 "subject, claim.NAME, header.NAME, "
+                                 "query.NAME, cookie.NAME", s);
     }
 
     factor = corrald_doc_int(doc, "hash_balance_factor");
@@ -258,8 +258,9 @@ corrald_rules_hash_key(corrald_check_t *c, const json_t *doc)
         if (!corrald_rules_key(word)) {
             return corrald_check_error(c, "/hash_key", "is \"%.64s\", it can "
                                        "be: client_ip, session, subject, "
-                                       "header.NAME, query.NAME, cookie.NAME, "
-                                       "or several with blanks between", s);
+                                       "claim.NAME, header.NAME, query.NAME, "
+                                       "cookie.NAME, or several with blanks "
+                                       "between", s);
         }
 
         if (p[len] == '\0') {
@@ -296,8 +297,8 @@ corrald_rules_force_by(corrald_check_t *c, const json_t *doc)
         if (!corrald_rules_key(word) || strchr(word, '.') == NULL) {
             return corrald_check_error(c, "/force_by", "is \"%.64s\", it can "
                                        "be: header.NAME, query.NAME, "
-                                       "cookie.NAME, or several with blanks "
-                                       "between", s);
+                                       "cookie.NAME, claim.NAME, or several "
+                                       "with blanks between", s);
         }
 
         if (p[len] == '\0') {
@@ -536,7 +537,8 @@ corrald_rules_key(const char *s)
            || (dot && corrald_rules_token(dot + 1)
                && (strncmp(s, "header.", 7) == 0
                    || strncmp(s, "query.", 6) == 0
-                   || strncmp(s, "cookie.", 7) == 0));
+                   || strncmp(s, "cookie.", 7) == 0
+                   || strncmp(s, "claim.", 6) == 0));
 }
 
 

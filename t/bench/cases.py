@@ -19,6 +19,7 @@ CASES = {
     'many': cases_peers.case_many,
     'instructions': cases_peers.case_instructions,
     'syscalls': cases_peers.case_syscalls,
+    'replay': cases_own.case_replay,
     'lastwords': cases_own.case_lastwords,
     'change': cases_own.case_change,
     'pick': cases_own.case_pick,

@@ -10,7 +10,8 @@ import time
 import proxies
 from failure import Failure
 from figures import Row, Verdict
-from measure import few, handshake_cpu, interleave, peers, ratios
+from measure import (few, handshake_cpu, interleave, load_cpu, peers,
+                     ratios)
 from registry import Registry
 from rig import (Counter, Proxy, Turns, callgrind_total, handshake, program,
                  wait_for)
@@ -45,6 +46,38 @@ def case_lastwords(rig, opt):
     return rows, [Verdict('lastwords', 'last words that were not whole',
                           [lost[n]], 0, 'of 10') for n in lost
                   if n == 'corral']
+
+
+# Messages that may have to be sent again
+
+def case_replay(rig, opt):
+    """JSON-RPC of 128 bytes with failover: replay, beside the plain relay."""
+    agent = rig.agent('--rpc')
+    begin = {'plain': None,
+             'replay': {'failover': 'replay', 'answer': 'jsonrpc'}}
+    running = []
+    for name, fields in begin.items():
+        running.append(proxies.corral(rig, [agent], fields=fields))
+        running[-1].name = name
+
+    samples, rows = load_cpu(rig, 'echo', running, opt.rounds, 'replay',
+                             'us of CPU a round trip', connections=100,
+                             size=128, seconds=opt.seconds, rpc=True)
+    for p in running:
+        rig.stop(p)
+
+    n = 20 * 200
+    for name, fields in begin.items():
+        one, _ = rig.instructions(
+            lambda **w: proxies.corral(rig, [agent], redis=False,
+                                       fields=fields, **w),
+            lambda p, k: rig.run_load('echo', p, connections=20, size=128,
+                                      count=200 * k, rpc=True), n)
+        rows.append(Row('replay-instructions', name,
+                        'user instructions a round trip', [one]))
+    return rows, [Verdict('replay', 'replay: CPU of a message, of the plain '
+                          'relay', ratios(samples, 'replay', 'plain'), 1.3,
+                          'x')]
 
 
 # A change
@@ -94,6 +127,8 @@ def case_change(rig, opt):
                  'acknowledgement', live, worst=max(live))],
             [Verdict('change', 'registry change live on all workers', live, 50,
                      'ms'),
+             Verdict('change-worst', 'the slowest of them, the first of a '
+                     'gateway that has just begun', [max(live)], 50, 'ms'),
              Verdict('change-true', 'requests served by the old instance after '
                      'it', [wrong], 0, '')])
 

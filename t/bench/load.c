@@ -64,6 +64,8 @@ load_usage(FILE *out)
         "  --rate N           a second: slow: bytes (default: 1000000),\n"
         "                     paced: messages (default: 1000)\n"
         "  --tls              over TLS; the certificate is not checked\n"
+        "  --rpc              messages are JSON-RPC requests, of 64 bytes at\n"
+        "                     least, whose params come back as the result\n"
         "  --fin              rate: end with a FIN, without a Close frame\n"
         "  --pid PID          whose CPU time is read\n", out);
 }
@@ -171,6 +173,7 @@ load_parse(int argc, char **argv)
         { "rate",        required_argument, NULL, 'r' },
         { "fin",         no_argument,       NULL, 'f' },
         { "tls",         no_argument,       NULL, 'T' },
+        { "rpc",         no_argument,       NULL, 'j' },
         { "pid",         required_argument, NULL, 'i' },
         { "help",        no_argument,       NULL, 'h' },
         { NULL,          0,                 NULL, 0 }
@@ -240,6 +243,10 @@ load_parse(int argc, char **argv)
 
         case 'T':
             load.tls = 1;
+            break;
+
+        case 'j':
+            load.rpc = 1;
             break;
 
         case 'i':

@@ -93,6 +93,7 @@ typedef struct {
     uint32_t             connections;
     uint32_t             parallel;
     uint64_t             size;
+    uint64_t             answer;    /* bytes of the answer to a message */
     double               warmup;    /* seconds */
     double               seconds;
     uint64_t             count;     /* instead of seconds, 0: seconds */
@@ -101,6 +102,7 @@ typedef struct {
     long                 pid;       /* whose CPU time is read, 0: nobody's */
     unsigned             fin:1;     /* LOAD_RATE: no Close frame */
     unsigned             tls:1;
+    unsigned             rpc:1;     /* messages are JSON-RPC */
 } load_options_t;
 
 

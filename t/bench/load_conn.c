@@ -33,6 +33,7 @@
 
 static void load_conn_make_request(void);
 static void load_conn_make_message(void);
+static void load_conn_payload(uint8_t *p);
 static void load_conn_send(load_conn_t *c);
 static void load_conn_wait(load_conn_t *c, uint32_t events);
 static void load_conn_read_once(load_conn_t *c, size_t max);
@@ -105,13 +106,14 @@ load_conn_make_message(void)
     uint8_t  *p;
     uint64_t  i;
 
+    load.answer = load.size;
     p = malloc(14 + load.size);
     if (p == NULL) {
         load_fail("no memory for a message of %llu bytes",
                   (unsigned long long) load.size);
     }
 
-    p[0] = 0x82;
+    p[0] = load.rpc ? 0x81 : 0x82;
 
     if (load.size < 126) {
         p[1] = (uint8_t) (0x80 | load.size);
@@ -132,12 +134,47 @@ load_conn_make_message(void)
         p[head++] = (uint8_t) (0x11 * (i + 1));
     }
 
+    load_conn_payload(p + head);
+
     for (i = 0; i < load.size; i++) {
-        p[head + i] = (uint8_t) ('a' + i % 26) ^ p[head - 4 + i % 4];
+        p[head + i] ^= p[head - 4 + i % 4];
     }
 
     load_message = p;
     load_message_len = head + load.size;
+}
+
+
+/* letters, or a request with letters as its params, for which they come back */
+
+static void
+load_conn_payload(uint8_t *p)
+{
+    size_t             before;
+    uint64_t           i;
+    static const char  request[] = "{\"jsonrpc\":\"2.0\",\"id\":1,"
+                                   "\"method\":\"echo\",\"params\":\"";
+    static const char  result[] = "{\"jsonrpc\":\"2.0\",\"id\":1,"
+                                  "\"result\":\"";
+
+    for (i = 0; i < load.size; i++) {
+        p[i] = (uint8_t) ('a' + i % 26);
+    }
+
+    if (!load.rpc) {
+        return;
+    }
+
+    before = sizeof(request) - 1;
+
+    if (load.size < before + 2) {
+        load_fail("--size %llu: a JSON-RPC request has %zu bytes at least",
+                  (unsigned long long) load.size, before + 2);
+    }
+
+    memcpy(p, request, before);
+    memcpy(p + load.size - 2, "\"}", 2);
+    load.answer -= before - (sizeof(result) - 1);
 }
 
 
@@ -607,10 +644,10 @@ load_conn_frame_done(load_conn_t *c)
         return;
     }
 
-    if (load.mode != LOAD_SLOW && c->frame_len != load.size) {
+    if (load.mode != LOAD_SLOW && c->frame_len != load.answer) {
         load_fail("%s: an echo of %llu bytes instead of %llu", load.target,
                   (unsigned long long) c->frame_len,
-                  (unsigned long long) load.size);
+                  (unsigned long long) load.answer);
     }
 
     c->messages++;

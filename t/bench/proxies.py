@@ -28,14 +28,19 @@ def everything_on():
 
     Counting, the connection list and the log record cannot be switched off.
     A step that comes to the gateway and costs something is added here, and
-    nowhere else.
+    nowhere else.  A request is routed by one of 100 rules, and its client is
+    kept on its instance.
     """
     return {
-        'http': '',
-        'location': '',
+        'http': 'map $host $expires { default 4102444800; }',
+        'location': 'corral_expires $expires;',
         'service': {'ping_interval': '20s', 'ping_timeout': '20s',
                     'idle_timeout': '1h', 'max_message_size': 16 << 20,
-                    'max_sessions': 1000000},
+                    'max_sessions': 1000000, 'message_rate': 1000000,
+                    'message_burst': 1000000, 'affinity': 'client_ip'},
+        'rules': [Registry.rule(f'tenant-{k}', f'agents-{k}.example', 'echo')
+                  for k in range(99)]
+                 + [Registry.rule('here', '127.0.0.1', 'echo')],
     }
 
 
@@ -146,8 +151,9 @@ def small(rig, agents, **more):
 # Corral
 
 def corral(rig, agents=(), registry=None, docs=None, redis=True,
-           service='echo', turns=None, http='', **more):
-    """Corral with everything_on(); http are more lines of http{}.
+           service='echo', turns=None, http='', fields=None, **more):
+    """Corral with everything_on(); http are more lines of http{}, fields more
+    of the service's document.  Given docs are all there are: no rules.
 
     Without Redis the registry is a state file: what callgrind counts is then
     the traffic alone, not what a slow process publishes meanwhile.
@@ -157,10 +163,13 @@ def corral(rig, agents=(), registry=None, docs=None, redis=True,
         raise Failure(f'{module} is missing: run "make build"')
 
     on = everything_on()
+    path = f'/agents/{service}/'
     if docs is None:
-        docs = [Registry.service(service, **on['service'])]
+        path = '/'
+        docs = [Registry.service(service, **on['service'], **(fields or {}))]
         docs += [Registry.instance(k + 1, service, a)
                  for k, a in enumerate(agents)]
+        docs += on['rules']
 
     if redis:
         registry = registry or rig.registry()
@@ -192,7 +201,7 @@ def corral(rig, agents=(), registry=None, docs=None, redis=True,
     server {{
         listen @LISTEN@;
         location / {{
-            corral_service_from path;
+            corral_service_from rules path;
             corral_websocket agents;
             {on['location']}
             proxy_pass $corral_scheme://agents;
@@ -206,7 +215,7 @@ def corral(rig, agents=(), registry=None, docs=None, redis=True,
             corral_status;
         }}
     }}
-""", path=f'/agents/{service}/', globals_=globals_, env=env, **more)
+""", path=path, globals_=globals_, env=env, **more)
     proxy.registry = registry
     wait_for('the registry of Corral', lambda: ready(proxy), 120)
     return proxy

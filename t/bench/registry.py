@@ -82,12 +82,20 @@ class Registry:
                 **more}
 
     @staticmethod
-    def _id(doc):
-        return doc.get('instance_id') or doc['service_id']
+    def rule(name, host, service):
+        return {'rule_id': f'id-{name}', 'name': name,
+                'conditions': [{'field': 'host', 'operator': 'equals',
+                                'value': host}],
+                'target_services': [service]}
 
-    @staticmethod
-    def kind(doc):
-        return 'instance' if 'instance_id' in doc else 'service'
+    @classmethod
+    def kind(cls, doc):
+        return next(k for k in ('instance', 'rule', 'service')
+                    if f'{k}_id' in doc)
+
+    @classmethod
+    def _id(cls, doc):
+        return doc[f'{cls.kind(doc)}_id']
 
     def commit(self, docs):
         """Returns the new revision."""

@@ -340,7 +340,7 @@ def handshake(proxy):
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
             s = context.wrap_socket(s)
-        s.sendall((f'GET {proxy.path} HTTP/1.1\r\nHost: x\r\n'
+        s.sendall((f'GET {proxy.path} HTTP/1.1\r\nHost: 127.0.0.1\r\n'
                    'Upgrade: websocket\r\nConnection: Upgrade\r\n'
                    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n'
                    'Sec-WebSocket-Version: 13\r\n\r\n').encode())

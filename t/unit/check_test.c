@@ -317,17 +317,19 @@ rules(void)
            "a header to hash");
     is_str(document("{\"name\":\"a\",\"hash_key\":\"header.\"}"), "\"hash_key\""
            " is \"header.\", it can be: client_ip, session, subject, "
-           "header.NAME, query.NAME, cookie.NAME, or several with blanks "
-           "between", "a header without a name");
+           "claim.NAME, header.NAME, query.NAME, cookie.NAME, or several with "
+           "blanks between", "a header without a name");
+    is_str(document("{\"name\":\"a\",\"hash_key\":\"claim.org client_ip\","
+                    "\"affinity\":\"claim.sub\"}"), "", "claims");
     is_str(document("{\"name\":\"a\",\"hash_key\":\"subject session "
                     "cookie.uid\"}"), "", "several keys");
     is_str(document("{\"name\":\"a\",\"hash_key\":\"subject x\"}"),
            "\"hash_key\" is \"subject x\", it can be: client_ip, session, "
-           "subject, header.NAME, query.NAME, cookie.NAME, or several with "
-           "blanks between", "one of several is none");
+           "subject, claim.NAME, header.NAME, query.NAME, cookie.NAME, or "
+           "several with blanks between", "one of several is none");
     is_str(document("{\"name\":\"a\",\"affinity\":\"session subject\"}"),
            "\"affinity\" is \"session subject\", it can be: none, cookie, "
-           "client_ip, session, subject, header.NAME, query.NAME, "
+           "client_ip, session, subject, claim.NAME, header.NAME, query.NAME, "
            "cookie.NAME", "affinity has one");
     is_str(document("{\"name\":\"a\",\"hash_balance_factor\":99}"),
            "\"hash_balance_factor\" is 99, it must be 0, for no bound, or from "

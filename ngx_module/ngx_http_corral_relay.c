@@ -141,7 +141,7 @@ static ngx_inline void
 ngx_http_corral_relay_event(ngx_http_corral_pair_t *p, ngx_event_t *ev)
 {
     ngx_connection_t        *c;
-    ngx_http_corral_side_t  *s;
+    ngx_http_corral_side_t  *s, *other;
 
     static ngx_str_t  stops = ngx_string("gateway stops");
 
@@ -168,8 +168,12 @@ ngx_http_corral_relay_event(ngx_http_corral_pair_t *p, ngx_event_t *ev)
     } else if (s->tail) {
         ngx_http_corral_relay_flush(p, s);
 
-        if (s->tail == NULL) {
-            ngx_http_corral_relay_pump(p, ngx_http_corral_relay_other(p, s));
+        other = ngx_http_corral_relay_other(p, s);
+
+        /* a pair that moves has no agent to be read */
+
+        if (s->tail == NULL && other->connection) {
+            ngx_http_corral_relay_pump(p, other);
         }
     }
 

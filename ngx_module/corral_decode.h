@@ -83,6 +83,13 @@ typedef enum {
 
 
 typedef enum {
+    CORRAL_REBALANCE_OFF = 0,
+    CORRAL_REBALANCE_REATTACH,
+    CORRAL_REBALANCE_CLOSE
+} corral_rebalance_e;
+
+
+typedef enum {
     CORRAL_ANSWER_MODE_NONE = 0,
     CORRAL_ANSWER_MODE_JSONRPC,
     CORRAL_ANSWER_MODE_EVENTS,
@@ -204,6 +211,11 @@ typedef struct {
     corral_strs_t   preamble_names;
     int64_t         replay_started;     /* boolean */
     corral_str_t    reset;
+    int64_t         rebalance;          /* corral_rebalance_e */
+    int64_t         rebalance_rate;     /* a second */
+    int64_t         rebalance_tolerance;    /* percent */
+    int64_t         rebalance_idle;     /* ms */
+    int64_t         rebalance_sessions; /* boolean */
 } corral_service_t;
 
 

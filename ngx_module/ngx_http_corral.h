@@ -60,6 +60,7 @@ typedef struct {
     ngx_http_corral_hold_t       hold;
     uint64_t                     tried[NGX_HTTP_CORRAL_MAX_TRIES];
     ngx_uint_t                   ntried;    /* keys of instances tried */
+    uint64_t                     wanted;    /* key of the only one; 0: any */
     uint64_t                     affinity;  /* hash of the session */
     ngx_http_corral_slot_t       owner;     /* instance that the cookie names */
     ngx_msec_t                   queue_time;

@@ -1,7 +1,8 @@
 
 /*
  * Carries out what the stream "commands" asks of every worker: to close
- * connections, at once or at a pace, or to let them live until another time.
+ * connections, at once or at a pace, to let them live until another time, or to
+ * even the load of a service.
  * Parses the command, lets the relay do it and sends the answer;
  * a command that is not understood is answered with the reason and does
  * nothing.  What concerns other workers is answered with 0: so whoever asked
@@ -53,6 +54,8 @@ static const char *ngx_http_corral_command_close(ngx_pool_t *pool,
     ngx_str_t *values, ngx_uint_t pace);
 static const char *ngx_http_corral_command_renew(ngx_pool_t *pool,
     ngx_str_t *values);
+static const char *ngx_http_corral_command_rebalance(ngx_pool_t *pool,
+    ngx_str_t *values);
 static const char *ngx_http_corral_command_how(ngx_pool_t *pool,
     ngx_str_t *values, ngx_uint_t pace, ngx_uint_t dry_run,
     ngx_http_corral_drain_t *drain);
@@ -62,6 +65,7 @@ static const char *ngx_http_corral_command_member(ngx_pool_t *pool,
     const char *name, json_t *value, ngx_str_t *members);
 static const char *ngx_http_corral_command_values(ngx_str_t *members,
     ngx_http_corral_filter_t *filter);
+static ngx_uint_t ngx_http_corral_command_is_dry(ngx_str_t *values);
 static ngx_uint_t ngx_http_corral_command_is(ngx_str_t *asked,
     ngx_str_t *value);
 static ngx_uint_t ngx_http_corral_command_code(ngx_int_t code);
@@ -133,8 +137,11 @@ ngx_http_corral_command_run(ngx_http_corral_redis_reply_t *fields)
     } else if (op->len == 5 && ngx_strncmp(op->data, "renew", 5) == 0) {
         err = ngx_http_corral_command_renew(pool, values);
 
+    } else if (op->len == 9 && ngx_strncmp(op->data, "rebalance", 9) == 0) {
+        err = ngx_http_corral_command_rebalance(pool, values);
+
     } else {
-        err = "unknown op; it is to be close, drain or renew";
+        err = "unknown op; it is to be close, drain, renew or rebalance";
     }
 
     if (err) {
@@ -166,8 +173,7 @@ ngx_http_corral_command_close(ngx_pool_t *pool, ngx_str_t *values,
         return err;
     }
 
-    dry_run = (values[COMMAND_dry_run].len == 1
-               && values[COMMAND_dry_run].data[0] == '1');
+    dry_run = ngx_http_corral_command_is_dry(values);
 
     command = ngx_palloc(pool, sizeof(ngx_http_corral_command_t));
     drain = ngx_pcalloc(pool, sizeof(ngx_http_corral_drain_t));
@@ -234,6 +240,49 @@ ngx_http_corral_command_renew(ngx_pool_t *pool, ngx_str_t *values)
     matched = ours ? ngx_http_corral_relay_renew(&filter, expires) : 0;
 
     ngx_http_corral_command_answer(pool, &values[COMMAND_id], matched, 0, 0,
+                                   NULL);
+    ngx_destroy_pool(pool);
+
+    return NULL;
+}
+
+
+/* the same; what goes on then is not waited for */
+
+static const char *
+ngx_http_corral_command_rebalance(ngx_pool_t *pool, ngx_str_t *values)
+{
+    ngx_uint_t                     ours;
+    ngx_str_t                     *id;
+    const char                    *err;
+    ngx_http_corral_filter_t       filter;
+    ngx_http_corral_rebalanced_t   result;
+
+    err = ngx_http_corral_command_filter(pool, &values[COMMAND_filter],
+                                         &filter, &ours);
+    if (err) {
+        return err;
+    }
+
+    if (filter.service_id.len == 0) {
+        return "a rebalance needs a service_id";
+    }
+
+    id = &values[COMMAND_id];
+    ngx_memzero(&result, sizeof(ngx_http_corral_rebalanced_t));
+
+    if (ours) {
+        err = ngx_http_corral_relay_rebalance(&filter.service_id,
+                                ngx_crc32_short(id->data, id->len) | 1,
+                                ngx_http_corral_command_is_dry(values),
+                                &result);
+    }
+
+    if (err) {
+        return err;
+    }
+
+    ngx_http_corral_command_answer(pool, id, result.planned, result.movable, 0,
                                    NULL);
     ngx_destroy_pool(pool);
 
@@ -427,6 +476,14 @@ ngx_http_corral_command_values(ngx_str_t *members,
     }
 
     return NULL;
+}
+
+
+static ngx_uint_t
+ngx_http_corral_command_is_dry(ngx_str_t *values)
+{
+    return values[COMMAND_dry_run].len == 1
+           && values[COMMAND_dry_run].data[0] == '1';
 }
 
 

@@ -285,6 +285,10 @@ static ngx_http_corral_metrics_total_t  ngx_http_corral_metrics_totals[] = {
       ngx_http_corral_metrics_offset(moves_refused),
       "WebSockets that could not go on with another instance" },
 
+    { NULL, "corral_service_rebalanced_total",
+      ngx_http_corral_metrics_offset(rebalanced),
+      "WebSockets that left an instance to even the load" },
+
     { NULL, "corral_service_replayed_messages_total",
       ngx_http_corral_metrics_offset(replayed),
       "WebSocket messages sent again to another instance" },

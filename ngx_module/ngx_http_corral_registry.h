@@ -138,6 +138,17 @@ typedef struct {
 } ngx_http_corral_sse_terms_t;
 
 
+/* How load that has come to lie uneven is evened. */
+
+typedef struct {
+    ngx_uint_t                 mode;        /* corral_rebalance_e */
+    uint32_t                   rate;        /* a second, of all gateways */
+    uint32_t                   tolerance;   /* percent */
+    ngx_msec_t                 idle;        /* who leaves, for so long */
+    ngx_uint_t                 sessions;    /* also those of affinity */
+} ngx_http_corral_rebalance_terms_t;
+
+
 /*
  * A service of one generation, immutable.  Nobody keeps a pointer beyond the
  * current event: what a request needs later is copied, so that long
@@ -165,6 +176,7 @@ typedef struct {
     ngx_http_corral_terms_t      terms;
     ngx_http_corral_eject_t      eject;
     ngx_http_corral_sse_terms_t  sse;
+    ngx_http_corral_rebalance_terms_t  rebalance;
 
     ngx_http_corral_instance_t  *instances; /* eligible, of the best health,
                                                by priority */

@@ -130,6 +130,12 @@ ngx_http_corral_registry_build(ngx_http_corral_sentry_t *s)
     o->sse.keep = doc->sse_keep;
     o->sse.run_on = doc->sse_run_on;
 
+    o->rebalance.mode = doc->rebalance;
+    o->rebalance.rate = doc->rebalance_rate;
+    o->rebalance.tolerance = doc->rebalance_tolerance;
+    o->rebalance.idle = doc->rebalance_idle;
+    o->rebalance.sessions = doc->rebalance_sessions;
+
     ngx_http_corral_registry_build_terms(&o->terms, doc);
     ngx_http_corral_registry_build_eject(&o->eject, doc);
 

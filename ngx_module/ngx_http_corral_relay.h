@@ -173,5 +173,21 @@ void ngx_http_corral_relay_drain(ngx_http_corral_filter_t *filter,
     ngx_http_corral_drain_t *drain, ngx_http_corral_closed_pt done,
     void *data);
 
+/*
+ * One pass of rebalancing for a service, whatever its "rebalance" is: those go
+ * that go on with another instance.  number is that of the command, the same in
+ * all workers.  Says how many are to go from this gateway, in the first worker
+ * of it that is asked, and how many of this worker could.  dry_run only counts.
+ * Returns NULL, or why nothing is done.
+ */
+
+typedef struct {
+    ngx_uint_t    planned;
+    ngx_uint_t    movable;
+} ngx_http_corral_rebalanced_t;
+
+const char *ngx_http_corral_relay_rebalance(ngx_str_t *service_id,
+    uint32_t number, ngx_uint_t dry_run, ngx_http_corral_rebalanced_t *result);
+
 
 #endif /* _NGX_HTTP_CORRAL_RELAY_H_INCLUDED_ */

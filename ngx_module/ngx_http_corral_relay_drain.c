@@ -61,8 +61,6 @@ static int ngx_libc_cdecl ngx_http_corral_drain_cmp(const void *one,
 static void ngx_http_corral_drain_handler(ngx_event_t *ev);
 static ngx_uint_t ngx_http_corral_drain_turn(ngx_http_corral_drain_ring_t *d,
     ngx_uint_t now);
-static void ngx_http_corral_drain_close(ngx_http_corral_drain_ring_t *d,
-    ngx_http_corral_pair_t *p);
 static void ngx_http_corral_drain_end(ngx_http_corral_drain_ring_t *d);
 
 
@@ -224,6 +222,7 @@ ngx_http_corral_drain_handler(ngx_event_t *ev)
 static ngx_uint_t
 ngx_http_corral_drain_turn(ngx_http_corral_drain_ring_t *d, ngx_uint_t now)
 {
+    ngx_str_t                      reason;
     ngx_http_corral_pair_t        *p;
     ngx_http_corral_drain_turn_t   t;
 
@@ -259,7 +258,11 @@ ngx_http_corral_drain_turn(ngx_http_corral_drain_ring_t *d, ngx_uint_t now)
         return 1;
     }
 
-    ngx_http_corral_drain_close(d, p);
+    reason.data = d->reason;
+    reason.len = d->len;
+
+    ngx_http_corral_relay_count_close(p, closes_drained);
+    ngx_http_corral_relay_drain_close(p, d->code, &reason, d->retry_after);
 
     return 1;
 }
@@ -267,27 +270,26 @@ ngx_http_corral_drain_turn(ngx_http_corral_drain_ring_t *d, ngx_uint_t now)
 
 /* each is told another time to come back, so that they do not meet */
 
-static void
-ngx_http_corral_drain_close(ngx_http_corral_drain_ring_t *d,
-    ngx_http_corral_pair_t *p)
+void
+ngx_http_corral_relay_drain_close(ngx_http_corral_pair_t *p, ngx_uint_t code,
+    ngx_str_t *why, ngx_uint_t retry_after)
 {
     u_char     *last;
     ngx_str_t   reason;
     u_char      buf[NGX_HTTP_CORRAL_RELAY_REASON + sizeof(" retry_after=")
                     + NGX_INT_T_LEN];
 
-    last = ngx_cpymem(buf, d->reason, d->len);
+    last = ngx_cpymem(buf, why->data, why->len);
 
-    if (d->retry_after) {
-        last = ngx_sprintf(last, "%sretry_after=%ui", d->len ? " " : "",
-                           (ngx_uint_t) ngx_random() % d->retry_after + 1);
+    if (retry_after) {
+        last = ngx_sprintf(last, "%sretry_after=%ui", why->len ? " " : "",
+                           (ngx_uint_t) ngx_random() % retry_after + 1);
     }
 
     reason.data = buf;
     reason.len = last - buf;
 
-    ngx_http_corral_relay_count_close(p, closes_drained);
-    ngx_http_corral_relay_shut(p, d->code, 1001, &reason);
+    ngx_http_corral_relay_shut(p, code, 1001, &reason);
     ngx_http_corral_relay_list_use(p);
     ngx_http_corral_relay_settle(p);
 }

@@ -660,6 +660,7 @@ ngx_http_corral_relay_move_handshake(ngx_http_corral_resume_t *resume,
     if (resume->rounds == 0) {
         h->ctx->tried[0] = resume->key;
         h->ctx->ntried = 1;
+        h->ctx->wanted = resume->wanted;
     }
 
     return h;
@@ -763,6 +764,7 @@ ngx_http_corral_relay_move_joined(ngx_http_corral_handshake_t *h)
     resume->heard = p->sides[NGX_HTTP_CORRAL_AGENT].bytes;
     resume->joined = ngx_current_msec;
     resume->resumed++;
+    resume->wanted = 0;
 
     ngx_http_corral_table_move(&p->hold, &h->ctx->hold);
     ngx_http_corral_table_local(p->hold.ref)->connections++;

@@ -99,6 +99,26 @@ ngx_http_corral_relay_pace_leave(ngx_http_corral_resume_t *resume)
 }
 
 
+/* connections of the service that have lost theirs, and not had their turn */
+
+ngx_uint_t
+ngx_http_corral_relay_pace_waiting(ngx_str_t *service_id)
+{
+    ngx_http_corral_pace_t  *pace;
+
+    for (pace = ngx_http_corral_relay_paces; pace; pace = pace->next) {
+
+        if (pace->len == service_id->len
+            && ngx_memcmp(pace->service_id, service_id->data, pace->len) == 0)
+        {
+            return pace->waiting;
+        }
+    }
+
+    return 0;
+}
+
+
 static ngx_http_corral_pace_t *
 ngx_http_corral_relay_pace_get(ngx_http_corral_pair_t *p)
 {

@@ -340,6 +340,15 @@ uint32_t ngx_http_corral_relay_limit_wait(ngx_http_corral_pair_t *p,
 uint32_t ngx_http_corral_relay_limit_left(ngx_http_corral_pair_t *p);
 void ngx_http_corral_relay_limit_due(ngx_http_corral_pair_t *p);
 
+/* ngx_http_corral_relay_drain.c; why has at most 90 bytes */
+
+void ngx_http_corral_relay_drain_close(ngx_http_corral_pair_t *p,
+    ngx_uint_t code, ngx_str_t *why, ngx_uint_t retry_after);
+
+/* ngx_http_corral_relay_rebalance.c: in each turn of the clock */
+
+void ngx_http_corral_relay_rebalance_turn(void);
+
 /* ngx_http_corral_relay_list.c: which pairs there are */
 
 void ngx_http_corral_relay_list_init(void);

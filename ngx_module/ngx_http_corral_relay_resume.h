@@ -64,6 +64,7 @@ struct ngx_http_corral_resume_s {
     /* of a move */
 
     uint64_t                      key;      /* of the instance of now */
+    uint64_t                      wanted;   /* the one to go to, 0: any */
     uint64_t                      heard;    /* bytes of it when it joined */
     ngx_msec_t                    joined;   /* when that was */
     ngx_msec_t                    lost;     /* when it was lost */
@@ -146,6 +147,7 @@ ngx_http_corral_relay_before(ngx_http_corral_pair_t *p)
 
 ngx_int_t ngx_http_corral_relay_pace_enter(ngx_http_corral_resume_t *resume);
 void ngx_http_corral_relay_pace_leave(ngx_http_corral_resume_t *resume);
+ngx_uint_t ngx_http_corral_relay_pace_waiting(ngx_str_t *service_id);
 
 /* ngx_http_corral_relay_replay.c: what the agents must and must not get */
 

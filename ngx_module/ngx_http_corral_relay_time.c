@@ -135,6 +135,8 @@ ngx_http_corral_relay_time_handler(ngx_event_t *ev)
                                          % NGX_HTTP_CORRAL_RELAY_BUCKETS]);
     }
 
+    ngx_http_corral_relay_rebalance_turn();
+
     if (ngx_http_corral_relay_count() && !ev->timer_set) {
         ngx_add_timer(ev, NGX_HTTP_CORRAL_RELAY_TICK);
     }

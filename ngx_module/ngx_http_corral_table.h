@@ -81,6 +81,7 @@ typedef struct {
     X(closes_other,   "WebSockets that ended in any other way")               \
     X(moves,          "WebSockets that went on with another instance")        \
     X(moves_refused,  "WebSockets that could not, and were closed")           \
+    X(rebalanced,     "WebSockets that left an instance to even the load")    \
     X(replayed,       "WebSocket messages sent again to another instance")    \
     X(suspects,       "WebSocket messages that saw two instances die")        \
     X(closes_protocol, "WebSockets closed for a frame that is broken")        \
@@ -366,6 +367,39 @@ void ngx_http_corral_table_report_tick(time_t lease);
 ngx_uint_t ngx_http_corral_table_report_any(void);
 ngx_uint_t ngx_http_corral_table_report(ngx_http_corral_slot_t ref,
     corral_report_t *report);
+
+/*
+ * Rebalancing.  held: what this gateway alone has of the load of an instance.
+ *
+ * A plan of a service is made by one process of the zone: begin says 1 to it
+ * when the one before is older than pause ms; ask says 1 to the first one that
+ * comes with this number of a command, whose plan holds for that many ms.  plan
+ * then sets how many are to leave an instance and to come to it; planned says
+ * when that was, 0 if never, and asked whether the plan of a command holds.
+ *
+ * leave and come: how many still are.  take takes one of both, NGX_DECLINED if
+ * there is none, and give gives it back.  pace sets the us between two of a
+ * service, of all processes of the zone; go says 1 to one when it is time.
+ */
+uint32_t ngx_http_corral_table_held(ngx_http_corral_slot_t ref);
+ngx_uint_t ngx_http_corral_table_plan_begin(ngx_http_corral_slot_t service,
+    ngx_msec_t pause);
+ngx_uint_t ngx_http_corral_table_plan_ask(ngx_http_corral_slot_t service,
+    uint32_t number, ngx_msec_t time);
+ngx_msec_t ngx_http_corral_table_planned(ngx_http_corral_slot_t service);
+ngx_uint_t ngx_http_corral_table_plan_asked(ngx_http_corral_slot_t service);
+void ngx_http_corral_table_plan(ngx_http_corral_slot_t ref, uint32_t leave,
+    uint32_t come);
+uint32_t ngx_http_corral_table_plan_leave(ngx_http_corral_slot_t ref);
+uint32_t ngx_http_corral_table_plan_come(ngx_http_corral_slot_t ref);
+ngx_int_t ngx_http_corral_table_plan_take(ngx_http_corral_slot_t from,
+    ngx_http_corral_slot_t to);
+void ngx_http_corral_table_plan_give(ngx_http_corral_slot_t from,
+    ngx_http_corral_slot_t to);
+void ngx_http_corral_table_plan_pace(ngx_http_corral_slot_t service,
+    uint64_t pause);
+ngx_uint_t ngx_http_corral_table_plan_go(ngx_http_corral_slot_t service,
+    ngx_msec_t tick);
 
 /* The nonce of the zone, 16 hexadecimal digits: changes when it is made anew */
 void ngx_http_corral_table_nonce(ngx_str_t *nonce);

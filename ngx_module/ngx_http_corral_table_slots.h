@@ -62,6 +62,16 @@ typedef struct {
     volatile uint32_t            remote;    /* held by other zones */
     ngx_atomic_t                 report;    /* see corral_report_pack() */
 
+    /* see ngx_http_corral_table_rebalance.c */
+
+    ngx_atomic_t                 leave;     /* are still to leave it */
+    ngx_atomic_t                 come;      /* are still to come to it */
+    ngx_atomic_t                 plan;      /* msec it was made, of a service */
+    ngx_atomic_t                 asked;     /* by which command, hashed */
+    ngx_atomic_t                 until;     /* msec, that plan holds */
+    ngx_atomic_t                 pause;     /* us between two that go */
+    ngx_atomic_t                 due;       /* us, when one may go */
+
     ngx_http_corral_totals_t     totals;
     ngx_http_corral_count_t      counts[NGX_HTTP_CORRAL_PROCESSES];
 } ngx_http_corral_shslot_t;

@@ -24,6 +24,16 @@ typedef struct {
 ngx_uint_t ngx_http_corral_upstream_may_retry(ngx_http_corral_ctx_t *ctx);
 
 /*
+ * What an instance may hold: the smaller one of what the service allows and of
+ * what the instance says, 0: no limit.  How much of its weight it has now, of
+ * CORRAL_HEALTH_WHOLE; ramped: it is new.
+ */
+uint32_t ngx_http_corral_upstream_limit(ngx_http_corral_service_t *service,
+    ngx_http_corral_instance_t *instance);
+uint32_t ngx_http_corral_upstream_part(ngx_http_corral_service_t *service,
+    ngx_http_corral_instance_t *instance, ngx_uint_t *ramped);
+
+/*
  * The method and hash key of a service: its own, or those of the block; conf
  * is NULL if there is no block.
  */

@@ -40,11 +40,6 @@ static ngx_http_corral_instance_t *ngx_http_corral_upstream_pick_instance(
     ngx_http_corral_pick_view_t *view, uint32_t i);
 static uint64_t ngx_http_corral_upstream_pick_random(void);
 static int ngx_http_corral_upstream_pick_ok(void *data, uint32_t i);
-static uint32_t ngx_http_corral_upstream_pick_part(
-    ngx_http_corral_pick_view_t *view, ngx_http_corral_instance_t *instance,
-    ngx_uint_t *ramped);
-static uint32_t ngx_http_corral_upstream_pick_limit(
-    ngx_http_corral_pick_view_t *view, ngx_http_corral_instance_t *instance);
 static ngx_int_t ngx_http_corral_upstream_pick_hold(
     ngx_http_corral_pick_view_t *view, ngx_http_corral_instance_t *instance,
     ngx_http_corral_limits_t *limits);
@@ -152,8 +147,9 @@ ngx_http_corral_upstream_pick_reserve(ngx_http_request_t *r,
     instance = ngx_http_corral_affinity_owner(r, ctx, view->service);
 
     if (instance
-        && ngx_http_corral_table_report(instance->ref, &report)
-        && report.state == CORRAL_REPORT_OUT)
+        && (ctx->wanted
+            || (ngx_http_corral_table_report(instance->ref, &report)
+                && report.state == CORRAL_REPORT_OUT)))
     {
         instance = NULL;
     }
@@ -205,7 +201,7 @@ ngx_http_corral_upstream_pick_hold(ngx_http_corral_pick_view_t *view,
 {
     ngx_http_corral_limits_t  own;
 
-    own.instance = ngx_http_corral_upstream_pick_limit(view, instance);
+    own.instance = ngx_http_corral_upstream_limit(view->service, instance);
     own.service = limits->service;
 
     return ngx_http_corral_table_reserve(instance->ref, view->ctx->terms.ref,
@@ -442,6 +438,10 @@ ngx_http_corral_upstream_pick_ok(void *data, uint32_t i)
     ctx = view->ctx;
     instance = ngx_http_corral_upstream_pick_instance(view, i);
 
+    if (ctx->wanted && ctx->wanted != instance->key) {
+        return 0;
+    }
+
     /* what it says of itself holds also when nothing else is left */
 
     if (ngx_http_corral_table_report(instance->ref, &report)
@@ -467,22 +467,20 @@ ngx_http_corral_upstream_pick_ok(void *data, uint32_t i)
         return 0;
     }
 
-    limit = ngx_http_corral_upstream_pick_limit(view, instance);
+    limit = ngx_http_corral_upstream_limit(view->service, instance);
 
     return limit == 0 || ngx_http_corral_table_load(instance->ref) < limit;
 }
 
 
-/* the smaller one of what the service allows and what the instance says */
-
-static uint32_t
-ngx_http_corral_upstream_pick_limit(ngx_http_corral_pick_view_t *view,
+uint32_t
+ngx_http_corral_upstream_limit(ngx_http_corral_service_t *service,
     ngx_http_corral_instance_t *instance)
 {
     uint32_t         limit;
     corral_report_t  report;
 
-    limit = view->service->limits.instance;
+    limit = service->limits.instance;
 
     if (ngx_http_corral_table_report(instance->ref, &report)
         && report.maxconn && (limit == 0 || report.maxconn < limit))
@@ -494,18 +492,15 @@ ngx_http_corral_upstream_pick_limit(ngx_http_corral_pick_view_t *view,
 }
 
 
-/* how much of its weight it has now, of CORRAL_HEALTH_WHOLE; ramped: is new */
-
-static uint32_t
-ngx_http_corral_upstream_pick_part(ngx_http_corral_pick_view_t *view,
+uint32_t
+ngx_http_corral_upstream_part(ngx_http_corral_service_t *service,
     ngx_http_corral_instance_t *instance, ngx_uint_t *ramped)
 {
     uint32_t         part;
     corral_report_t  report;
 
-    part = view->service->slow_start
-           ? ngx_http_corral_table_ramp(instance->ref,
-                                        view->service->slow_start)
+    part = service->slow_start
+           ? ngx_http_corral_table_ramp(instance->ref, service->slow_start)
            : CORRAL_HEALTH_WHOLE;
 
     *ramped = part != CORRAL_HEALTH_WHOLE;
@@ -531,7 +526,7 @@ ngx_http_corral_upstream_pick_ramped(ngx_http_corral_pick_view_t *view,
     uint32_t    part, rate;
     ngx_uint_t  ramped;
 
-    part = ngx_http_corral_upstream_pick_part(view, instance, &ramped);
+    part = ngx_http_corral_upstream_part(view->service, instance, &ramped);
 
     if (part == CORRAL_HEALTH_WHOLE) {
         return 1;
@@ -575,7 +570,7 @@ ngx_http_corral_upstream_pick_load(void *data, uint32_t i)
 
     /* as (load + 1) / (weight * part) */
 
-    part = ngx_http_corral_upstream_pick_part(view, instance, &ramped);
+    part = ngx_http_corral_upstream_part(view->service, instance, &ramped);
 
     return ngx_min((load + 1) * CORRAL_HEALTH_WHOLE / part - 1, 0xfffffffe);
 }

@@ -402,6 +402,20 @@
       "message")                                                              \
     X(reset, string, user, CORRAL_G, 0, 1024, "", "\"\"",                     \
       "text message to the client before such an answer begins anew")         \
+    X(rebalance, enumerate, user, CORRAL_G, 0, 0, "off reattach close",       \
+      "\"off\"",                                                              \
+      "how WebSockets leave instances that hold more than their share: not, " \
+      "only if they go on with another one (failover), or closed with 1012")  \
+    X(rebalance_rate, integer, user, CORRAL_G, 1, 100000, "", "10",           \
+      "of them a second, of all gateways together")                           \
+    X(rebalance_tolerance, integer, user, CORRAL_G, 0, 100, "", "10",         \
+      "percent of its share that an instance may be off, one WebSocket at "   \
+      "least")                                                                \
+    X(rebalance_idle, duration, user, CORRAL_G, 0, 3600000, "", "\"1s\"",      \
+      "without a message for so long, and not waiting for an answer as far "  \
+      "as that is known: it may leave")                                       \
+    X(rebalance_sessions, boolean, user, CORRAL_G, 0, 0, "", "false",         \
+      "also those that affinity or balance hash has put where they are")      \
     X(drain_rate, integer, user, 0, 0, 100000, "", "100",                     \
       "connections a second that are closed when it is over; 0: at once")     \
     X(startup_probe, probe, user, CORRAL_N, 0, 0, "", "null",                 \
@@ -769,7 +783,8 @@
 
 #define CORRAL_COMMAND_FIELDS(X)                                              \
     X(id,     "of the command; answers go to its key")                        \
-    X(op,     "close; drain: close at a pace; renew: another expires")        \
+    X(op,     "close; drain: close at a pace; renew: another expires; "       \
+              "rebalance: one pass for the service of the filter")            \
     X(filter, "JSON object of filter fields: all must match; {}: every one")  \
     X(code,   "close code: 1000, 1001, 1008, 1011, 1012, 1013, 3000-4999")    \
     X(reason, "at most 123 bytes of UTF-8")                                   \
@@ -805,8 +820,9 @@
 
 #define CORRAL_ANSWER_FIELDS(X)                                               \
     X(worker,  "who answers")                                                 \
-    X(matched, "connections that the filter matched, or that were renewed")   \
-    X(closed,  "connections that were ended")                                 \
+    X(matched, "connections that the filter matched, or that were renewed; "  \
+               "of rebalance: are to go, told by one worker of a gateway")    \
+    X(closed,  "connections that were ended; of rebalance: that could go")    \
     X(sent,    "of these, how many got the close frame")                      \
     X(error,   "why the command was not carried out; absent if it was")
 
@@ -837,6 +853,7 @@
     X(rule_updated,     "fields of a rule changed")                           \
     X(rule_deleted,     "a rule was deleted")                                 \
     X(connections_closed, "connections were closed by request")               \
+    X(rebalance,        "connections are to go elsewhere, by request")        \
     X(revoked,          "a token, a subject or a session was revoked")        \
     X(unrevoked,        "it is revoked no longer, before its time")           \
     X(message_suspect,  "a message was in flight when two instances died")    \

@@ -346,6 +346,8 @@ sub _send {
 sub _flush {
     my ($self, $c) = @_;
 
+    return unless $self->{conns}{$c->{s}};      # it has ended
+
     while (length $c->{out}) {
         my $n = syswrite $c->{s}, $c->{out}, 262144;
 

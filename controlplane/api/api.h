@@ -94,6 +94,11 @@ void corrald_drains_gateway(corrald_rest_t *r);
 void corrald_drains_close(void);
 
 
+/* rebalance.c */
+
+void corrald_rebalance_service(corrald_rest_t *r);
+
+
 /* connections.c */
 
 void corrald_connections_list(corrald_rest_t *r);

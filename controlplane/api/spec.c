@@ -170,6 +170,15 @@
     X(Drain, reason, string, "close reason, at most 90 bytes")                \
     X(Drain, retry_after, string, "a duration: each client is told a random " \
       "part of it to come back after; default 5s")                            \
+    X(Rebalance, dry_run, boolean, "only count")                              \
+    X(Rebalanced, planned, integer, "connections that are to go")             \
+    X(Rebalanced, movable, integer, "connections of these instances that "    \
+      "could; fewer than planned: no more will go")                           \
+    X(Rebalanced, dry_run, boolean, "nothing was done")                       \
+    X(Rebalanced, workers, integer, "live workers")                           \
+    X(Rebalanced, answered, integer, "workers that answered")                 \
+    X(Rebalanced, missing, array, "names of workers that did not")            \
+    X(Rebalanced, errors, array, "of {worker, detail}: those that refused")   \
     X(ServiceStats, active_connections, integer, "open WebSockets")           \
     X(ServiceStats, active_sessions, integer, "sessions of these")            \
     X(ServiceStats, memory_usage_mb, number, "of the processes of this node") \

@@ -224,6 +224,54 @@ corral_connections_drain(corral_run_t *run)
 }
 
 
+corral_exit_e
+corral_connections_rebalance(corral_run_t *run)
+{
+    char            *name, path[512];
+    json_t          *body;
+    json_int_t       planned, movable, silent;
+    corral_exit_e    code;
+    corral_answer_t  answer;
+
+    name = corral_http_escape(run->args[0]);
+    snprintf(path, sizeof(path), "/api/v1/services/%.300s/actions/rebalance",
+             name);
+    free(name);
+
+    body = json_pack("{s:b}", "dry_run", run->dry_run != 0);
+    code = corral_http_request(&run->http, "POST", path, body, &answer);
+    json_decref(body);
+
+    if (code != CORRAL_OK) {
+        corral_refused(&answer, code);
+
+    } else if (run->format == CORRAL_JSON) {
+        corral_output_json(answer.body, 1);
+
+    } else {
+        body = answer.body;
+        planned = json_integer_value(json_object_get(body, "planned"));
+        movable = json_integer_value(json_object_get(body, "movable"));
+        silent = json_integer_value(json_object_get(body, "workers"))
+                 - json_integer_value(json_object_get(body, "answered"));
+
+        corral_output_note("%s: %lld connections %s to other instances, "
+                           "%lld could", run->args[0], (long long) planned,
+                           run->dry_run ? "would go" : "go",
+                           (long long) movable);
+
+        if (silent > 0) {
+            corral_output_note("%lld workers did not answer",
+                               (long long) silent);
+        }
+    }
+
+    corral_http_free(&answer);
+
+    return code;
+}
+
+
 /* looks at the operation until it ends or --wait is over */
 
 static corral_exit_e

@@ -152,6 +152,9 @@ static const corral_command_t  corral_commands[] = {
       "close the connections of a service, an instance or a gateway, at a "
       "pace" },
 
+    { "rebalance", "SERVICE", 1, 1, corral_connections_rebalance, "dry-run",
+      "have WebSockets go to instances that hold less than their share" },
+
     { "events", "", 0, 0, corral_watch_events, "watch last-id",
       "show what happened, and with -w what happens" },
 

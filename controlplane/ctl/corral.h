@@ -152,6 +152,7 @@ corral_exit_e corral_routes_test(corral_run_t *run);
 corral_exit_e corral_connections_list(corral_run_t *run);
 corral_exit_e corral_connections_close(corral_run_t *run);
 corral_exit_e corral_connections_drain(corral_run_t *run);
+corral_exit_e corral_connections_rebalance(corral_run_t *run);
 corral_exit_e corral_revoke_list(corral_run_t *run);
 corral_exit_e corral_revoke_revoke(corral_run_t *run);
 corral_exit_e corral_revoke_undo(corral_run_t *run);

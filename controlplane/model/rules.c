@@ -336,6 +336,14 @@ corrald_rules_failover(corrald_check_t *c, const json_t *doc)
                                  "answer yet must be known");
     }
 
+    if (strcmp(corrald_doc_str(doc, "rebalance"), "reattach") == 0
+        && strcmp(failover, "close") == 0)
+    {
+        rc = corrald_check_error(c, "/rebalance", "\"reattach\" needs "
+                                 "\"failover\": \"reattach\" or \"replay\"; "
+                                 "\"close\" has clients come again");
+    }
+
     if (!replay && corrald_doc_bool(doc, "replay_started")) {
         rc = corrald_check_error(c, "/replay_started", "needs \"failover\": "
                                  "\"replay\"");

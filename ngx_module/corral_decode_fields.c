@@ -194,6 +194,8 @@ static const corral_decode_member_t  corral_decode_service_members[] = {
     corral_decode_member(service, preamble_names),
     corral_decode_member(service, replay_started),
     corral_decode_member(service, reset),
+    corral_decode_member(service, mirror),
+    corral_decode_member(service, mirror_percent),
     corral_decode_member(service, sse_resume),
     corral_decode_member(service, sse_events),
     corral_decode_member(service, sse_keep),

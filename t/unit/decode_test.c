@@ -427,6 +427,7 @@ printing(void)
            "\"answer_requests\":[],\"answer_streams\":[],\"answer_finals\":[],"
            "\"answer_final\":\"\",\"preamble_messages\":0,"
            "\"preamble_names\":[],\"replay_started\":false,\"reset\":\"\","
+           "\"mirror\":\"\",\"mirror_percent\":100,"
            "\"sse_resume\":false,"
            "\"sse_events\":1000,\"sse_keep\":\"5m\","
            "\"sse_run_on\":\"1m\"}\n",

@@ -449,7 +449,8 @@ ngx_http_corral_mirror_look(ngx_event_t *ev)
 /*
  * Does a client that has its answer wait for the copy?  It does when it has
  * sent its next request, and when it is to see the end of the connection: of
- * one without TLS our side can be ended now.  Of HTTP/2 it never does.
+ * one without TLS our side can be ended now.  Of HTTP/2 it never does.  A
+ * worker that is to end does not wait, either.
  */
 
 static ngx_uint_t
@@ -460,6 +461,10 @@ ngx_http_corral_mirror_awaited(ngx_http_corral_mirror_copy_t *copy)
 
     r = copy->r->main;
     c = r->connection;
+
+    if (ngx_exiting || ngx_terminate) {
+        return 1;
+    }
 
 #if (NGX_HTTP_V2)
     if (r->stream) {

@@ -9,6 +9,7 @@ use warnings;
 use strict;
 
 use Digest::SHA qw/sha1_hex/;
+use IO::Select;
 use Test::More;
 
 BEGIN { use FindBin; chdir($FindBin::Bin); }
@@ -32,21 +33,24 @@ my $shadow = $t->agent(id => 'shadow.1', port => 8082);
 my $store = Test::Corral::Store->new($t->redis());
 $store->epoch('e1');
 
-my %shadow = (affinity => 'cookie', hash_key => 'client_ip');
+my %shadow = (affinity => 'client_ip');
 
 my $revision = $store->commit(
     $store->service('main', mirror => 'shadow'),
     $store->service('plain'),
     $store->service('shadow', %shadow),
     $store->service('down'),
+    $store->service('broken', max_fails => 0, circuit_failures => 2,
+        circuit_timeout => '1h'),
     $store->service('grpc', protocol => 'grpc'),
     $store->instance('main', 'main.1', $agent->address()),
     $store->instance('plain', 'plain.1', $agent->address()),
     $store->instance('shadow', 'shadow.1', $shadow->address()),
     $store->instance('down', 'down.1', '127.0.0.1:' . port(8089)),
+    $store->instance('broken', 'broken.1', '127.0.0.1:' . port(8089)),
     $store->instance('grpc', 'grpc.1', $shadow->address()));
 
-$t->write_file_expand('nginx.conf', <<'EOF')->plan(59);
+$t->write_file_expand('nginx.conf', <<'EOF')->plan(68);
 
 %%TEST_GLOBALS%%
 
@@ -102,9 +106,25 @@ http {
             proxy_pass               http://agents;
         }
 
+        location /redirected/ {
+            corral_service_from     path=/redirected/;
+            corral_mirror           /mirror;
+            proxy_pass              http://agents;
+            proxy_intercept_errors  on;
+            error_page              404 = /fallback;
+        }
+
+        location = /fallback {
+            corral_service  main;
+            corral_mirror   /mirror;
+            proxy_pass      http://agents;
+        }
+
         location = /mirror {
             internal;
             proxy_pass           $corral_scheme://agents;
+            proxy_set_header     Host $corral_host;
+            proxy_set_header     X-Uri $request_uri;
             proxy_read_timeout   60s;
         }
 
@@ -135,7 +155,8 @@ like($copy, qr{^GET /a%2Fb\?x=1&y HTTP/1.1\r}, 'method, path and arguments');
 like($copy, qr{^corral-mirror: 1\r$}mi, 'says that it is a copy');
 unlike($copy, qr{forged}, 'which no client can say');
 unlike($first, qr{corral-mirror}i, 'and the request does not');
-$copy =~ s/^corral-mirror: 1\r\n//mi;
+like($copy, qr{^x-uri: /a%2Fb\?x=1&y\r$}mi, 'its variables are its own');
+$copy =~ s/^(corral-mirror|x-uri): .*\r\n//mig;
 is($copy, $first, 'nothing else differs');
 counted(1, 0, 0, 'it is counted');
 
@@ -166,6 +187,10 @@ ok($t->wait_for_log(qr{^"/agents/main/a%2Fb\?x=1&y" main main\.1$}m, 'uri.log'),
 ok(wait_for(sub { 4 == (() = $t->read_file('uri.log') =~ /\n/g) }),
     'one line each');
 
+like(http_get('/redirected/main/status/404'), qr{ 200 .*"uri":"/fallback"}s,
+    'a request that is redirected');
+like(copy(6), qr{^GET /status/404 }, 'is copied once');
+
 # who has none
 
 my $n = $shadow->stats()->{requests};
@@ -173,6 +198,8 @@ my $n = $shadow->stats()->{requests};
 http_get('/agents/plain/x');
 http_get('/off/main/x');
 like(http_get('/agents/none/x'), qr/ 404 /, 'unknown service');
+http_get('/agents/main/x', headers => [ 'Connection: upgrade, close',
+    'Upgrade: other' ]);
 like(http_get('/mirror'), qr/ 404 /, 'the location is not for clients');
 
 my $ws = $t->websocket('/agents/main/ws');
@@ -181,7 +208,7 @@ $ws->close();
 
 http_get('/agents/main/last');
 like(copy($n + 1), qr{^GET /last }, 'none of them was copied');
-counted(6, 0, 0, 'nor counted');
+counted(7, 0, 0, 'nor counted');
 
 # the share, changed while nginx runs
 
@@ -190,15 +217,15 @@ http_get("/agents/main/x") for 1 .. 50;
 main(mirror_percent => 100);
 http_get('/agents/main/full');
 like(copy($n + 2), qr{^GET /full }, '0 percent: none of 50');
-counted(7, 0, 0, 'nor counted');
+counted(8, 0, 0, 'nor counted');
 
 http_get("/agents/main/x") for 1 .. 50;
 ok(copy($n + 52), '100 percent: all of 50');
-counted(57, 0, 0, 'and counted');
+counted(58, 0, 0, 'and counted');
 
 main(mirror_percent => 50);
 http_get("/agents/main/x") for 1 .. 400;
-my $half = service('main')->{mirrored} - 57;
+my $half = service('main')->{mirrored} - 58;
 cmp_ok($half, '>', 120, '50 percent: not few');
 cmp_ok($half, '<', 280, 'not many');
 ok(copy($n + 52 + $half), 'each is there');
@@ -246,7 +273,10 @@ like(http_read($s, until => qr/"uri"/), qr{"uri":"/2"},
 counted($mirrored + 1, $dropped, 1, 'and the copy cut');
 is($t->wait_for_counts({ 'shadow.1' => 0 })->{'shadow.1'}, 0, 'given back');
 
-like(http_get('/agents/main/3'), qr{"uri":"/3"}, 'to the end');
+$s = http("GET /agents/main/3 HTTP/1.1\r\nHost: localhost\r\n"
+    . "Connection: close\r\n\r\n", start => 1);
+like(http_read($s, until => qr/"uri"/), qr{"uri":"/3"}, 'one that is to end');
+ok(ended($s), 'ends');
 is($t->counts()->{'shadow.1'}, 1, 'and the copy goes on');
 
 # a client that goes takes its copy with it only when the time is over
@@ -276,8 +306,17 @@ ok(wait_for(sub { $t->instance('down.1')->{availability} ne 'available' }),
 like(http_get('/agents/main/8'), qr{ 200 .*"uri":"/8"}s, 'answered');
 counted($mirrored + 5, ++$dropped, 2, 'no copy for an ejected one');
 
+main(mirror => 'broken');
+like(http_get('/agents/main/9'), qr{ 200 .*"uri":"/9"}s, "answered") for 1, 2;
+ok(wait_for(sub { service('broken')->{circuit} eq 'open' }), 'circuit open');
+http_get('/agents/main/10');
+counted($mirrored + 7, ++$dropped, 2, 'no copy for an open circuit');
+
+is_deeply($store->command('KEYS', $store->key('session', '*')), [],
+    'no copy has made a session');
+
 like(http_get('/metrics'), qr/^corral_service_mirrored_total\{[^}]*"main"[^}]*\}
-    \ @{[ $mirrored + 5 ]}$/mx, 'a metric');
+    \ @{[ $mirrored + 7 ]}$/mx, 'a metric');
 
 ###############################################################################
 
@@ -312,6 +351,17 @@ sub copy {
     wait_for(sub { $shadow->stats()->{requests} >= $n });
     return if $shadow->stats()->{requests} != $n;
     return ($shadow->requests())[-1];
+}
+
+# the other side says that it is the end
+
+sub ended {
+    my ($s) = @_;
+    my $select = IO::Select->new($s);
+    while ($select->can_read(5)) {
+        sysread $s, my $buf, 65536 or return 1;
+    }
+    return 0;
 }
 
 sub last_sha1 {

@@ -50,7 +50,7 @@ my $revision = $store->commit(
     $store->instance('broken', 'broken.1', '127.0.0.1:' . port(8089)),
     $store->instance('grpc', 'grpc.1', $shadow->address()));
 
-$t->write_file_expand('nginx.conf', <<'EOF')->plan(68);
+$t->write_file_expand('nginx.conf', <<'EOF')->plan(69);
 
 %%TEST_GLOBALS%%
 
@@ -191,6 +191,9 @@ like(http_get('/redirected/main/status/404'), qr{ 200 .*"uri":"/fallback"}s,
     'a request that is redirected');
 like(copy(6), qr{^GET /status/404 }, 'is copied once');
 
+http_get('/agents/none/../main/a%20b');
+like(copy(7), qr{^GET /a%20b }, 'a path that was normalised');
+
 # who has none
 
 my $n = $shadow->stats()->{requests};
@@ -208,7 +211,7 @@ $ws->close();
 
 http_get('/agents/main/last');
 like(copy($n + 1), qr{^GET /last }, 'none of them was copied');
-counted(7, 0, 0, 'nor counted');
+counted(8, 0, 0, 'nor counted');
 
 # the share, changed while nginx runs
 
@@ -217,15 +220,15 @@ http_get("/agents/main/x") for 1 .. 50;
 main(mirror_percent => 100);
 http_get('/agents/main/full');
 like(copy($n + 2), qr{^GET /full }, '0 percent: none of 50');
-counted(8, 0, 0, 'nor counted');
+counted(9, 0, 0, 'nor counted');
 
 http_get("/agents/main/x") for 1 .. 50;
 ok(copy($n + 52), '100 percent: all of 50');
-counted(58, 0, 0, 'and counted');
+counted(59, 0, 0, 'and counted');
 
 main(mirror_percent => 50);
 http_get("/agents/main/x") for 1 .. 400;
-my $half = service('main')->{mirrored} - 58;
+my $half = service('main')->{mirrored} - 59;
 cmp_ok($half, '>', 120, '50 percent: not few');
 cmp_ok($half, '<', 280, 'not many');
 ok(copy($n + 52 + $half), 'each is there');

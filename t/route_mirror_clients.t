@@ -104,7 +104,7 @@ is(held(0), 0, 'which has ended');
 is(cut(), ++$cut, 'early');
 
 $s = tls();
-print $s "GET /$_ HTTP/1.1\r\nHost: localhost\r\n\r\n" for 2, 3;
+print $s join '', map { "GET /$_ HTTP/1.1\r\nHost: localhost\r\n\r\n" } 2, 3;
 like(read_tls($s, qr{"uri":"/3"}), qr{"uri":"/2".*"uri":"/3"}s,
     'two in one packet');
 is(held(1), 1, 'the first copy is cut, the second one goes on');

@@ -41,7 +41,8 @@ SHIM := $(wildcard controlplane/shim/*.c)
 # what corrald asks by the gateways' own code, see auto/arrows.map
 
 RULES := ngx_module/corral_decode.c ngx_module/corral_decode_fields.c \
-         ngx_module/corral_match.c ngx_module/corral_report.c
+         ngx_module/corral_learn.c ngx_module/corral_match.c \
+         ngx_module/corral_report.c
 
 
 LUA := $(wildcard controlplane/store/*.lua)

@@ -354,6 +354,7 @@ corrald_stop(void)
     corrald_stream_close();
     corrald_engine_close();
     corrald_drains_close();
+    corrald_trace_close();
     corrald_operations_close();
     corrald_store_close();
     corrald_http_close();

@@ -128,3 +128,28 @@ corral_affinity_put(const corral_affinity_t *table, uint64_t key,
 
     room->check = corral_affinity_check(key, owner, now);
 }
+
+
+/*
+ * Forgets a session.  Another one that another process puts in its place in
+ * this moment may be forgotten, too.
+ */
+
+void
+corral_affinity_drop(const corral_affinity_t *table, uint64_t key)
+{
+    int                        i;
+    corral_affinity_entry_t   *e;
+
+    if (table->n == 0) {
+        return;
+    }
+
+    e = corral_affinity_set(table, key);
+
+    for (i = 0; i < CORRAL_AFFINITY_WAYS; i++, e++) {
+        if (e->key == key) {
+            e->check = 0;
+        }
+    }
+}

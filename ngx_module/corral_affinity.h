@@ -36,6 +36,7 @@ int corral_affinity_get(const corral_affinity_t *table, uint64_t key,
     uint32_t now, uint32_t ttl, uint64_t *owner, uint32_t *age);
 void corral_affinity_put(const corral_affinity_t *table, uint64_t key,
     uint32_t now, uint64_t owner);
+void corral_affinity_drop(const corral_affinity_t *table, uint64_t key);
 
 
 #endif /* _CORRAL_AFFINITY_H_INCLUDED_ */

@@ -33,9 +33,10 @@
 
 typedef struct {
 
-    /* step 1, identity */
+    /* step 1, who */
     ngx_str_t                    tenant;
     ngx_str_t                    subject;
+    ngx_str_t                    claims;    /* see ngx_http_corral_claim() */
 
     /* step 2, route */
     ngx_str_t                    service_id;     /* copies; empty: none */
@@ -75,6 +76,8 @@ typedef struct {
     unsigned                     routed:1;       /* step 2 is done */
     unsigned                     sticky:1;       /* affinity is a hash */
     unsigned                     cookie:1;       /* affinity by cookie */
+    unsigned                     learn:1;        /* agents tell sessions */
+    unsigned                     learned:1;      /* affinity is what one told */
     unsigned                     known:1;        /* where its session is */
     unsigned                     asked:1;        /* Redis, for the session */
     unsigned                     queued:1;       /* it waits, or has waited */
@@ -126,6 +129,16 @@ ngx_http_corral_ctx_t *ngx_http_corral_create_ctx(ngx_http_request_t *r);
 /* Returns it only if there is one already. */
 ngx_http_corral_ctx_t *ngx_http_corral_find_ctx(ngx_http_request_t *r);
 
+/*
+ * The variables of a module: a table that ends with ngx_http_null_variable.
+ * variable is the get_handler of one that is a string in the context, at data
+ * bytes.
+ */
+ngx_int_t ngx_http_corral_add_variables(ngx_conf_t *cf,
+    ngx_http_variable_t *v);
+ngx_int_t ngx_http_corral_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+
 /* 1 if all cleanups of r->pool are Corral's own */
 ngx_uint_t ngx_http_corral_only_own_cleanups(ngx_http_request_t *r);
 
@@ -151,6 +164,21 @@ ngx_int_t ngx_http_corral_set_header(ngx_http_request_t *r, ngx_str_t *name,
 /* Finds a header of the request by its name, in any case; NULL if none. */
 ngx_table_elt_t *ngx_http_corral_get_header(ngx_http_request_t *r,
     ngx_str_t *name);
+
+/*
+ * Who it is, as the directives of r's location say now: sets tenant, subject
+ * and claims of ctx, to strings of r->pool.  NGX_OK, NGX_ERROR, or NGX_DECLINED
+ * if one of them is too long or not text, which was logged.
+ */
+ngx_int_t ngx_http_corral_who(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx);
+
+/* The id of its token, likewise.  NGX_OK or NGX_ERROR. */
+ngx_int_t ngx_http_corral_token_id(ngx_http_request_t *r, ngx_str_t *token);
+
+/* The value of a claim; empty if there is none of that name. */
+void ngx_http_corral_claim(ngx_http_corral_ctx_t *ctx, ngx_str_t *name,
+    ngx_str_t *value);
 
 /*
  * The first value that a hash key names (hash_key in corral_schema.h) and the
@@ -194,6 +222,7 @@ ngx_int_t ngx_http_corral_parked(ngx_http_request_t *r);
 
 /* the steps, see ngx_http_corral_steps[] for their order */
 ngx_int_t ngx_http_corral_identity_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_corral_who_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_corral_route_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_corral_revocation_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_corral_sse_handler(ngx_http_request_t *r);

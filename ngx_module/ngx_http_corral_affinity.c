@@ -15,12 +15,16 @@
  * 20 ms; without an answer what it knows decides, or the hash.  So two gateways
  * that have moved a session to different instances agree again.
  *
+ * By an id that the agent makes: as by value, but nothing is hashed, and only
+ * the answer of an agent says who has it: see ngx_http_corral_learn.c.
+ *
  * An instance that is gone, ejected, full or was tried already has its session
- * no more: it goes to another one, and that is kept.
+ * no more: it goes to another one, and that is kept, unless it was learned.
  */
 
 
 #include "ngx_http_corral_affinity.h"
+#include "ngx_http_corral_learn.h"
 #include "ngx_http_corral_sync.h"
 
 #include <openssl/crypto.h>
@@ -47,9 +51,7 @@ typedef struct {
 
 static void ngx_http_corral_affinity_prepare(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_http_corral_service_t *service);
-static void ngx_http_corral_affinity_request_cookie(ngx_http_request_t *r,
-    ngx_str_t *name, ngx_str_t *value);
-static ngx_uint_t ngx_http_corral_affinity_kept(ngx_http_corral_ctx_t *ctx,
+static ngx_uint_t ngx_http_corral_affinity_kept(uint64_t session,
     ngx_http_corral_service_t *service, ngx_http_corral_slot_t *ref,
     uint32_t *age);
 static ngx_uint_t ngx_http_corral_affinity_fresh(
@@ -98,6 +100,9 @@ ngx_http_corral_affinity_value(ngx_http_request_t *r,
     } else if (ngx_http_corral_affinity_is(name, "subject")) {
         *value = ctx->subject;
 
+    } else if (p && ngx_strncmp(name->data, "claim.", 6) == 0) {
+        ngx_http_corral_claim(ctx, &rest, value);
+
     } else if (p && ngx_strncmp(name->data, "header.", 7) == 0) {
         h = ngx_http_corral_get_header(r, &rest);
 
@@ -114,7 +119,7 @@ ngx_http_corral_affinity_value(ngx_http_request_t *r,
 }
 
 
-static void
+void
 ngx_http_corral_affinity_request_cookie(ngx_http_request_t *r, ngx_str_t *name,
     ngx_str_t *value)
 {
@@ -149,6 +154,8 @@ ngx_http_corral_affinity_prepare(ngx_http_request_t *r,
 
     ctx->sticky = 0;
     ctx->cookie = 0;
+    ctx->learn = 0;
+    ctx->learned = 0;
     ctx->known = 0;
     ctx->owner.slot = NGX_HTTP_CORRAL_NO_SLOT;
     ctx->owner.seq = 0;
@@ -159,6 +166,10 @@ ngx_http_corral_affinity_prepare(ngx_http_request_t *r,
 
     if (ngx_http_corral_affinity_is(&service->affinity, "cookie")) {
         ctx->cookie = 1;
+        return;
+    }
+
+    if (ngx_http_corral_learn_prepare(r, ctx, service)) {
         return;
     }
 
@@ -195,8 +206,9 @@ ngx_http_corral_affinity_owner(ngx_http_request_t *r,
     if (ctx->cookie) {
         ctx->known = ngx_http_corral_affinity_cookie_owner(r, service, &owner);
 
-    } else if (ctx->sticky) {
-        ctx->known = ngx_http_corral_affinity_kept(ctx, service, &ref, &age);
+    } else if (ctx->sticky || ctx->learned) {
+        ctx->known = ngx_http_corral_affinity_kept(ctx->affinity, service,
+                                                   &ref, &age);
 
         if (ctx->known && ngx_http_corral_table_key(ref, &owner) == NGX_OK) {
             owner.data += 2;                /* "i:" */
@@ -235,13 +247,13 @@ ngx_http_corral_affinity_owner(ngx_http_request_t *r,
 /* what the zone knows of the session */
 
 static ngx_uint_t
-ngx_http_corral_affinity_kept(ngx_http_corral_ctx_t *ctx,
+ngx_http_corral_affinity_kept(uint64_t session,
     ngx_http_corral_service_t *service, ngx_http_corral_slot_t *ref,
     uint32_t *age)
 {
     uint64_t  owner;
 
-    if (!corral_affinity_get(ngx_http_corral_table_affinity(), ctx->affinity,
+    if (!corral_affinity_get(ngx_http_corral_table_affinity(), session,
                              (uint32_t) ngx_time(),
                              service->affinity_ttl / 1000, &owner, age))
     {
@@ -300,45 +312,78 @@ ngx_http_corral_affinity_chosen(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_http_corral_service_t *service,
     ngx_http_corral_slot_t ref)
 {
-    uint32_t                   age;
-    uint64_t                   owner;
-    ngx_str_t                  key;
-    ngx_http_corral_slot_t     kept;
+    ngx_uint_t                 hit;
     ngx_http_corral_totals_t  *totals;
 
     totals = ngx_http_corral_table_local(ctx->terms.ref);
 
-    if (ctx->known && ref.slot == ctx->owner.slot && ref.seq == ctx->owner.seq)
-    {
+    hit = ctx->known && ref.slot == ctx->owner.slot
+          && ref.seq == ctx->owner.seq;
+
+    if (hit) {
         totals->affinity_hits++;
 
     } else if (ctx->known) {
         totals->affinity_moves++;
+
+    } else if (ctx->learned && ctx->ntried == 1) {
+        totals->affinity_misses++;
     }
 
-    if (!ctx->sticky
-        || ngx_http_corral_table_key(ref, &key) != NGX_OK)
-    {
+    /* of a learned one an agent must have said so */
+
+    if (ctx->sticky || (ctx->learned && hit)) {
+        ngx_http_corral_affinity_keep(r, service, ctx->affinity, ref);
+    }
+}
+
+
+void
+ngx_http_corral_affinity_keep(ngx_http_request_t *r,
+    ngx_http_corral_service_t *service, uint64_t session,
+    ngx_http_corral_slot_t ref)
+{
+    uint32_t                age;
+    ngx_str_t               key;
+    ngx_http_corral_slot_t  kept;
+
+    if (ngx_http_corral_table_key(ref, &key) != NGX_OK) {
         return;
     }
 
-    if (ngx_http_corral_affinity_kept(ctx, service, &kept, &age)
+    if (ngx_http_corral_affinity_kept(session, service, &kept, &age)
         && kept.slot == ref.slot && kept.seq == ref.seq
         && ngx_http_corral_affinity_fresh(service, age))
     {
         return;
     }
 
-    owner = (uint64_t) ref.slot << 32 | ref.seq;
-
-    corral_affinity_put(ngx_http_corral_table_affinity(), ctx->affinity,
-                        (uint32_t) ngx_time(), owner);
+    corral_affinity_put(ngx_http_corral_table_affinity(), session,
+                        (uint32_t) ngx_time(),
+                        (uint64_t) ref.slot << 32 | ref.seq);
 
     key.data += 2;
     key.len -= 2;
 
-    ngx_http_corral_sync_session_set(r->pool, ctx->affinity, &key,
+    ngx_http_corral_sync_session_set(r->pool, session, &key,
                                      service->affinity_ttl);
+}
+
+
+void
+ngx_http_corral_affinity_end(ngx_http_request_t *r,
+    ngx_http_corral_service_t *service, uint64_t session,
+    ngx_http_corral_slot_t ref)
+{
+    uint32_t                age;
+    ngx_http_corral_slot_t  kept;
+
+    if (ngx_http_corral_affinity_kept(session, service, &kept, &age)
+        && kept.slot == ref.slot && kept.seq == ref.seq)
+    {
+        corral_affinity_drop(ngx_http_corral_table_affinity(), session);
+        ngx_http_corral_sync_session_drop(r->pool, session);
+    }
 }
 
 
@@ -358,8 +403,8 @@ ngx_http_corral_affinity_ask(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx)
 
     ngx_http_corral_affinity_prepare(r, ctx, service);
 
-    if (!ctx->sticky
-        || (ngx_http_corral_affinity_kept(ctx, service, &ref, &age)
+    if ((!ctx->sticky && !ctx->learned)
+        || (ngx_http_corral_affinity_kept(ctx->affinity, service, &ref, &age)
             && ngx_http_corral_affinity_fresh(service, age))
         || !ngx_http_corral_sync_session_ready())
     {
@@ -583,6 +628,8 @@ ngx_http_corral_affinity_answer(ngx_http_request_t *r,
     u_char            mac[2 * NGX_HTTP_CORRAL_AFFINITY_MAC];
     ngx_str_t         name, owner, sign;
     ngx_table_elt_t  *h;
+
+    ngx_http_corral_learn_answer(r, ctx);
 
     if (!ctx->cookie || !ctx->taken
         || (ctx->owner.slot == ctx->instance.ref.slot

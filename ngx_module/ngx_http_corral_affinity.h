@@ -14,11 +14,13 @@
 
 /*
  * What the name of a hash key or affinity means in this request: session,
- * subject, header.NAME, query.NAME, cookie.NAME.  Empty if the request has
- * none; also for client_ip.
+ * subject, claim.NAME, header.NAME, query.NAME, cookie.NAME.  Empty if the
+ * request has none; also for client_ip.
  */
 void ngx_http_corral_affinity_value(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_str_t *name, ngx_str_t *value);
+void ngx_http_corral_affinity_request_cookie(ngx_http_request_t *r,
+    ngx_str_t *name, ngx_str_t *value);
 
 /*
  * In a phase handler, before an instance is picked: looks in Redis for a
@@ -42,7 +44,20 @@ void ngx_http_corral_affinity_chosen(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_http_corral_service_t *service,
     ngx_http_corral_slot_t ref);
 
-/* Adds the cookie to an answer, if it is needed. */
+/*
+ * This instance has the session of that hash from now on, for the affinity_ttl
+ * of its service: in the zone and in Redis.
+ */
+void ngx_http_corral_affinity_keep(ngx_http_request_t *r,
+    ngx_http_corral_service_t *service, uint64_t session,
+    ngx_http_corral_slot_t ref);
+
+/* It is over, if this instance has it. */
+void ngx_http_corral_affinity_end(ngx_http_request_t *r,
+    ngx_http_corral_service_t *service, uint64_t session,
+    ngx_http_corral_slot_t ref);
+
+/* An answer has come: adds the cookie to it, or learns its session. */
 ngx_int_t ngx_http_corral_affinity_answer(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx);
 

@@ -18,6 +18,7 @@
 
 #include "ngx_http_corral.h"
 #include "ngx_http_corral_handshake.h"
+#include "ngx_http_corral_learn.h"
 #include "ngx_http_corral_relay.h"
 #include "ngx_http_corral_websocket.h"
 
@@ -64,13 +65,13 @@ ngx_http_corral_handshake_handler(ngx_http_request_t *r)
         return rc;
     }
 
+    h = ngx_http_get_module_ctx(r, ngx_http_corral_websocket_module);
+    ngx_http_set_ctx(r, NULL, ngx_http_corral_websocket_module);
+
     rc = ngx_http_corral_handshake_protocol(r, ctx);
     if (rc != NGX_DECLINED) {
         return rc;
     }
-
-    h = ngx_http_get_module_ctx(r, ngx_http_corral_websocket_module);
-    ngx_http_set_ctx(r, NULL, ngx_http_corral_websocket_module);
 
     ngx_http_corral_handshake_terms(h);
 
@@ -872,6 +873,7 @@ ngx_http_corral_handshake_upgrade(ngx_http_corral_handshake_t *h)
     }
 
     if (h->pair) {
+        ngx_http_corral_learn_answer(r, h->ctx);
         ngx_http_corral_upstream_report(r, h->ctx, 1, 0);
         ngx_http_corral_relay_move_joined(h);
         return;

@@ -1,12 +1,12 @@
 
 /*
- * Step 1, identity: who is it, and which headers may pass.  Runs in the access
- * phase, so that "satisfy", "deny" and "auth_request" take part.
+ * Step 1, identity: which headers may pass.  Runs in the access phase, so that
+ * "satisfy" and "deny" take part.
  *
  * Removes headers that only the gateway may set (corral-*, x-corral-*), checks
  * Origin, so that no foreign web page drives an agent, and appends the
- * X-Forwarded-* headers.  Tokens and keys are not its affair yet: tenant and
- * subject stay empty.
+ * X-Forwarded-* headers.  Who the client is says ngx_http_corral_who_module.c,
+ * behind this phase.
  *
  * The list of headers is built anew when one has to go: nginx's own pointers
  * (headers_in.host and others) go on pointing to the old elements, which

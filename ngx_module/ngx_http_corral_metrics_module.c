@@ -169,6 +169,10 @@ static ngx_http_corral_metrics_total_t  ngx_http_corral_metrics_totals[] = {
       ngx_http_corral_metrics_offset(affinity_moves),
       "Sessions whose instance was gone or full" },
 
+    { NULL, "corral_service_affinity_misses_total",
+      ngx_http_corral_metrics_offset(affinity_misses),
+      "Requests with a learned session that is not known" },
+
     { NULL, "corral_service_queued_total",
       ngx_http_corral_metrics_offset(queued),
       "Requests that waited for an instance" },
@@ -260,6 +264,14 @@ static ngx_http_corral_metrics_total_t  ngx_http_corral_metrics_totals[] = {
     { NULL, "corral_service_closes_revoked_total",
       ngx_http_corral_metrics_offset(closes_revoked),
       "WebSockets closed as their token was revoked" },
+
+    { NULL, "corral_service_token_renewals_total",
+      ngx_http_corral_metrics_offset(renewals),
+      "Tokens renewed by a message of the client" },
+
+    { NULL, "corral_service_token_renewals_failed_total",
+      ngx_http_corral_metrics_offset(renewals_failed),
+      "Messages of clients that should renew a token and did not" },
 
     { NULL, "corral_service_revoked_total",
       ngx_http_corral_metrics_offset(revoked),

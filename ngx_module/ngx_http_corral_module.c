@@ -53,8 +53,11 @@ static char *ngx_http_corral_name(ngx_conf_t *cf, ngx_command_t *cmd,
 
 static ngx_http_corral_step_t  ngx_http_corral_steps[] = {
 
-    /* who is it, which headers may pass */
+    /* which headers may pass, and from which web pages */
     { NGX_HTTP_ACCESS_PHASE, ngx_http_corral_identity_handler },
+
+    /* who is it, as those say who have verified it by now */
+    { NGX_HTTP_PRECONTENT_PHASE, ngx_http_corral_who_handler },
 
     /* which service */
     { NGX_HTTP_PRECONTENT_PHASE, ngx_http_corral_route_handler },
@@ -381,6 +384,51 @@ ngx_http_corral_ctx_cleanup(void *data)
     ngx_http_corral_ctx_t *ctx = data;
 
     ngx_http_corral_table_release(&ctx->hold);
+}
+
+
+ngx_int_t
+ngx_http_corral_add_variables(ngx_conf_t *cf, ngx_http_variable_t *v)
+{
+    ngx_http_variable_t  *var;
+
+    for ( /* void */ ; v->name.len; v++) {
+        var = ngx_http_add_variable(cf, &v->name, v->flags);
+        if (var == NULL) {
+            return NGX_ERROR;
+        }
+
+        var->get_handler = v->get_handler;
+        var->data = v->data;
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_corral_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_str_t              *s;
+    ngx_http_corral_ctx_t  *ctx;
+
+    ctx = ngx_http_corral_find_ctx(r);
+
+    s = ctx ? (ngx_str_t *) ((u_char *) ctx + data) : NULL;
+
+    if (s == NULL || s->len == 0) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    v->len = s->len;
+    v->data = s->data;
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+
+    return NGX_OK;
 }
 
 

@@ -14,12 +14,13 @@
 
 
 #define NGX_HTTP_CORRAL_RUN_EVENTS  128
-#define NGX_HTTP_CORRAL_RUN_COUNT   "128"
 
 
 static void ngx_http_corral_publish_run_add(ngx_str_t *key, uint64_t seq,
     char *name, ngx_str_t *value, ngx_uint_t max);
 static void ngx_http_corral_publish_run_got(void *data,
+    ngx_http_corral_redis_reply_t *reply);
+static void ngx_http_corral_publish_run_refused(
     ngx_http_corral_redis_reply_t *reply);
 static ngx_int_t ngx_http_corral_publish_run_entry(
     ngx_http_corral_redis_reply_t *entry, ngx_http_corral_sync_event_t *event);
@@ -147,10 +148,10 @@ ngx_http_corral_publish_run_add(ngx_str_t *key, uint64_t seq, char *name,
 
 
 void
-ngx_http_corral_sync_run_get(ngx_str_t *key, uint64_t seq,
+ngx_http_corral_sync_run_get(ngx_str_t *key, uint64_t seq, ngx_uint_t most,
     ngx_http_corral_sync_run_pt handler, void *data)
 {
-    u_char     id[NGX_INT64_LEN + 2];
+    u_char     id[NGX_INT64_LEN + 2], count[NGX_INT_T_LEN];
     ngx_str_t  argv[6];
 
     if (!ngx_http_corral_publish_ready()) {
@@ -167,7 +168,8 @@ ngx_http_corral_sync_run_get(ngx_str_t *key, uint64_t seq,
     argv[2].len = ngx_sprintf(id, "%uL-0", seq + 1) - id;
     ngx_str_set(&argv[3], "+");
     ngx_str_set(&argv[4], "COUNT");
-    ngx_str_set(&argv[5], NGX_HTTP_CORRAL_RUN_COUNT);
+    argv[5].data = count;
+    argv[5].len = ngx_sprintf(count, "%ui", most) - count;
 
     ngx_http_corral_publish_ask(ngx_http_corral_publish_run_got, data, 6,
                                 argv);
@@ -183,20 +185,36 @@ ngx_http_corral_publish_run_got(void *data,
 
     n = 0;
 
-    if (reply->type == NGX_HTTP_CORRAL_REDIS_ARRAY) {
+    if (reply->type != NGX_HTTP_CORRAL_REDIS_ARRAY) {
+        ngx_http_corral_publish_run_refused(reply);
+        ngx_http_corral_publish_run_handler(data, 0, NULL);
+        return;
+    }
 
-        for (i = 0; i < reply->n && n < NGX_HTTP_CORRAL_RUN_EVENTS; i++) {
+    for (i = 0; i < reply->n && n < NGX_HTTP_CORRAL_RUN_EVENTS; i++) {
 
-            if (ngx_http_corral_publish_run_entry(reply->elements[i],
-                                                  &events[n])
-                == NGX_OK)
-            {
-                n++;
-            }
+        if (ngx_http_corral_publish_run_entry(reply->elements[i], &events[n])
+            == NGX_OK)
+        {
+            n++;
         }
     }
 
     ngx_http_corral_publish_run_handler(data, n, events);
+}
+
+
+static void
+ngx_http_corral_publish_run_refused(ngx_http_corral_redis_reply_t *reply)
+{
+    static time_t  told;
+
+    if (ngx_time() - told >= 60) {
+        told = ngx_time();
+        ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                      "corral: Redis does not tell the events of a stream: %V",
+                      &reply->str);
+    }
 }
 
 

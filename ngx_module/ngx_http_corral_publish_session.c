@@ -52,6 +52,24 @@ ngx_http_corral_sync_session_set(ngx_pool_t *pool, uint64_t session,
 
 
 void
+ngx_http_corral_sync_session_drop(ngx_pool_t *pool, uint64_t session)
+{
+    ngx_str_t  argv[2];
+
+    if (!ngx_http_corral_publish_ready()) {
+        return;
+    }
+
+    ngx_str_set(&argv[0], "DEL");
+    argv[1] = ngx_http_corral_publish_session_key(pool, session);
+
+    if (argv[1].data) {
+        ngx_http_corral_publish_send(2, argv);
+    }
+}
+
+
+void
 ngx_http_corral_sync_session_get(ngx_pool_t *pool, uint64_t session,
     ngx_msec_t ttl, ngx_http_corral_sync_session_pt handler, void *data)
 {

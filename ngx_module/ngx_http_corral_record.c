@@ -195,7 +195,8 @@ ngx_http_corral_record_create(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx,
     }
 
     pk->size = r->request_line.len + 2 * r->uri.len + 2 * r->args.len
-               + 4 * r->unparsed_uri.len + NGX_HTTP_CORRAL_RECORD_VARS + 2048;
+               + 4 * r->unparsed_uri.len + ctx->claims.len
+               + NGX_HTTP_CORRAL_RECORD_VARS + 2048;
     pk->size = ngx_min(pk->size, NGX_HTTP_CORRAL_RECORD_MAX);
 
     pk->start = ngx_pnalloc(r->pool, pk->size);
@@ -318,6 +319,9 @@ ngx_http_corral_record_pack_strings(ngx_http_corral_packer_t *pk,
     s[NGX_HTTP_CORRAL_RECORD_HOST] = &r->headers_in.server;
     s[NGX_HTTP_CORRAL_RECORD_TENANT] = &ctx->tenant;
     s[NGX_HTTP_CORRAL_RECORD_SUBJECT] = &ctx->subject;
+    s[NGX_HTTP_CORRAL_RECORD_CLAIMS] = ctx->terms.failover
+                                       != CORRAL_FAILOVER_CLOSE
+                                       ? &ctx->claims : &empty;
     s[NGX_HTTP_CORRAL_RECORD_TOKEN] = &ctx->token;
     s[NGX_HTTP_CORRAL_RECORD_SESSION] = &ctx->session;
     s[NGX_HTTP_CORRAL_RECORD_RULE] = &ctx->rule;
@@ -461,6 +465,26 @@ ngx_http_corral_record_slice(ngx_http_corral_record_t *record,
     s.data = ngx_http_corral_record_data_of(record) + slice->offset;
 
     return s;
+}
+
+
+ngx_http_corral_record_t *
+ngx_http_corral_record_copy(ngx_http_corral_record_t *record,
+    ngx_pool_t *pool)
+{
+    size_t                     size;
+    ngx_http_corral_record_t  *copy;
+
+    size = ngx_http_corral_record_data_of(record) + record->size
+           - (u_char *) record;
+
+    copy = ngx_palloc(pool, size);
+
+    if (copy) {
+        ngx_memcpy(copy, record, size);
+    }
+
+    return copy;
 }
 
 
@@ -742,6 +766,8 @@ ngx_http_corral_record_ctx(ngx_http_request_t *r,
                                                 NGX_HTTP_CORRAL_RECORD_TENANT);
     ctx->subject = ngx_http_corral_record_string(record,
                                                NGX_HTTP_CORRAL_RECORD_SUBJECT);
+    ctx->claims = ngx_http_corral_record_string(record,
+                                                NGX_HTTP_CORRAL_RECORD_CLAIMS);
     ctx->token = ngx_http_corral_record_string(record,
                                                NGX_HTTP_CORRAL_RECORD_TOKEN);
     ctx->session = ngx_http_corral_record_string(record,

@@ -34,6 +34,8 @@ typedef enum {
     NGX_HTTP_CORRAL_RECORD_INSTANCE_ID,
     NGX_HTTP_CORRAL_RECORD_INSTANCE_NAME,
     NGX_HTTP_CORRAL_RECORD_USER_AGENT,
+    NGX_HTTP_CORRAL_RECORD_CLAIMS,          /* if it may be moved; the longest
+                                               is the last to get room */
     NGX_HTTP_CORRAL_RECORD_STRINGS
 } ngx_http_corral_record_e;
 
@@ -68,6 +70,10 @@ ngx_int_t ngx_http_corral_record_init(ngx_cycle_t *cycle);
  */
 ngx_http_corral_record_t *ngx_http_corral_record_create(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_uint_t variables);
+
+/* A copy of it in a pool; NULL if there is no memory. */
+ngx_http_corral_record_t *ngx_http_corral_record_copy(
+    ngx_http_corral_record_t *record, ngx_pool_t *pool);
 
 /* A string of it; points into the record. */
 ngx_str_t ngx_http_corral_record_string(ngx_http_corral_record_t *record,

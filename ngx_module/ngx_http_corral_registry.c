@@ -13,6 +13,8 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include <corral_learn.h>
+
 #include "ngx_http_corral_registry_entries.h"
 
 
@@ -280,6 +282,7 @@ ngx_http_corral_registry_hash_word(ngx_str_t *word)
         ngx_string("header."),
         ngx_string("query."),
         ngx_string("cookie."),
+        ngx_string("claim."),
         ngx_null_string
     };
 
@@ -401,6 +404,7 @@ static ngx_int_t
 ngx_http_corral_registry_judge(corral_service_t *doc, char *err, size_t size)
 {
     ngx_str_t              key;
+    corral_learn_rule_t    learn;
     corral_answer_rules_t  rules;
     char                   why[CORRAL_DECODE_ERROR];
 
@@ -410,8 +414,9 @@ ngx_http_corral_registry_judge(corral_service_t *doc, char *err, size_t size)
     if (!ngx_http_corral_registry_hash_key(&key)) {
         ngx_snprintf((u_char *) err, size,
                      "service \"%s\": \"hash_key\" is \"%s\", it must be "
-                     "client_ip, session, subject, header.NAME, query.NAME or "
-                     "cookie.NAME, or several with blanks between%Z",
+                     "client_ip, session, subject, claim.NAME, header.NAME, "
+                     "query.NAME or cookie.NAME, or several with blanks "
+                     "between%Z",
                      doc->name.data, key.data);
         return NGX_DECLINED;
     }
@@ -421,12 +426,14 @@ ngx_http_corral_registry_judge(corral_service_t *doc, char *err, size_t size)
 
     if (ngx_strcmp(key.data, "none") != 0
         && ngx_strcmp(key.data, "cookie") != 0
-        && !ngx_http_corral_registry_hash_word(&key))
+        && !ngx_http_corral_registry_hash_word(&key)
+        && !corral_learn_rule(doc->affinity.data, doc->affinity.len, &learn))
     {
         ngx_snprintf((u_char *) err, size,
                      "service \"%s\": \"affinity\" is \"%s\", it must be "
-                     "none, cookie, client_ip, session, subject, header.NAME, "
-                     "query.NAME or cookie.NAME%Z", doc->name.data, key.data);
+                     "none, cookie, client_ip, session, subject, claim.NAME, "
+                     "header.NAME, query.NAME, cookie.NAME, learn.header.NAME "
+                     "or learn.cookie.NAME%Z", doc->name.data, key.data);
         return NGX_DECLINED;
     }
 

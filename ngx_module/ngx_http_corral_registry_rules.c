@@ -106,8 +106,9 @@ ngx_http_corral_registry_rules_put(ngx_str_t *json, ngx_uint_t line)
     key.data = (u_char *) rule->doc.hash_key.data;
 
     ngx_snprintf((u_char *) err, sizeof(err), "\"hash_key\" is \"%V\", it must "
-                 "be client_ip, session, subject, header.NAME, query.NAME or "
-                 "cookie.NAME, or several with blanks between%Z", &key);
+                 "be client_ip, session, subject, claim.NAME, header.NAME, "
+                 "query.NAME or cookie.NAME, or several with blanks between%Z",
+                 &key);
 
     if (ngx_http_corral_registry_hash_key(&key)) {
         rule->match = corral_match_compile(&rule->doc,

@@ -49,8 +49,6 @@ static ngx_uint_t ngx_http_corral_relay_early(ngx_http_corral_pair_t *p,
     ngx_http_corral_side_t *a);
 static ngx_inline void ngx_http_corral_relay_take(ngx_http_corral_pair_t *p,
     ngx_http_corral_side_t *a, u_char *pos, size_t n);
-static void ngx_http_corral_relay_scan(ngx_http_corral_pair_t *p,
-    ngx_uint_t i, u_char *pos, size_t n);
 static int ngx_http_corral_relay_take_apart(ngx_http_corral_pair_t *p,
     ngx_uint_t i, u_char *pos, size_t n, int rc, corral_frame_result_t *res,
     size_t *good);
@@ -143,7 +141,7 @@ static ngx_inline void
 ngx_http_corral_relay_event(ngx_http_corral_pair_t *p, ngx_event_t *ev)
 {
     ngx_connection_t        *c;
-    ngx_http_corral_side_t  *s;
+    ngx_http_corral_side_t  *s, *other;
 
     static ngx_str_t  stops = ngx_string("gateway stops");
 
@@ -170,8 +168,12 @@ ngx_http_corral_relay_event(ngx_http_corral_pair_t *p, ngx_event_t *ev)
     } else if (s->tail) {
         ngx_http_corral_relay_flush(p, s);
 
-        if (s->tail == NULL) {
-            ngx_http_corral_relay_pump(p, ngx_http_corral_relay_other(p, s));
+        other = ngx_http_corral_relay_other(p, s);
+
+        /* a pair that moves has no agent to be read */
+
+        if (s->tail == NULL && other->connection) {
+            ngx_http_corral_relay_pump(p, other);
         }
     }
 
@@ -287,9 +289,16 @@ static ngx_inline void
 ngx_http_corral_relay_take(ngx_http_corral_pair_t *p,
     ngx_http_corral_side_t *a, u_char *pos, size_t n)
 {
-    if (a->deaf | a->whole) {
+    if (a->deaf | a->whole | a->watched) {
 
-        if (!a->deaf) {
+        if (a->deaf) {
+            return;
+        }
+
+        if (a->watched) {
+            ngx_http_corral_relay_renew_take(p, pos, n);
+
+        } else {
             ngx_http_corral_relay_hold_take(p,
                                             ngx_http_corral_relay_index(p, a),
                                             pos, n);
@@ -304,14 +313,15 @@ ngx_http_corral_relay_take(ngx_http_corral_pair_t *p,
         return;
     }
 
-    ngx_http_corral_relay_scan(p, ngx_http_corral_relay_index(p, a), pos, n);
+    ngx_http_corral_relay_take_frames(p, ngx_http_corral_relay_index(p, a),
+                                      pos, n);
 }
 
 
 /* scans n bytes of side i, passes what may pass and holds the rest back */
 
-static void
-ngx_http_corral_relay_scan(ngx_http_corral_pair_t *p, ngx_uint_t i,
+void
+ngx_http_corral_relay_take_frames(ngx_http_corral_pair_t *p, ngx_uint_t i,
     u_char *pos, size_t n)
 {
     int                      rc;
@@ -396,7 +406,8 @@ ngx_http_corral_relay_take_apart(ngx_http_corral_pair_t *p, ngx_uint_t i,
             break;
         }
 
-        if ((b->owe_close || b->owe_ping) && corral_frame_boundary(&a->frame))
+        if ((b->owe_close || b->owe_ping || b->owe_text)
+            && corral_frame_boundary(&a->frame))
         {
             ngx_http_corral_relay_pass(p, a, start, pos - start);
             start = pos;

@@ -314,6 +314,10 @@ ngx_http_corral_relay_pay(ngx_http_corral_pair_t *p, ngx_uint_t i)
 
     s = &p->sides[i];
 
+    if (s->owe_text) {
+        ngx_http_corral_relay_renew_pay(p);
+    }
+
     if (!ngx_http_corral_relay_boundary(p, i)) {
         return;
     }
@@ -366,7 +370,13 @@ ngx_http_corral_relay_boundary(ngx_http_corral_pair_t *p, ngx_uint_t i)
     if (corral_frame_boundary(&from->frame)
         || ngx_http_corral_relay_hold_boundary(p, !i))
     {
-        from->frame.flags &= ~CORRAL_FRAME_PIECES;
+
+        /* a text of ours waits for the end of the message */
+
+        if (!p->sides[i].owe_text) {
+            from->frame.flags &= ~CORRAL_FRAME_PIECES;
+        }
+
         return 1;
     }
 

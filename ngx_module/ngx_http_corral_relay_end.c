@@ -228,6 +228,10 @@ ngx_http_corral_relay_free(ngx_http_corral_pair_t *p, ngx_uint_t sent)
         ngx_free(p->limits);
     }
 
+    if (p->renew) {
+        ngx_http_corral_relay_renew_free(p);
+    }
+
     ngx_free(p->record);
     ngx_http_corral_relay_list_unshare(p->shared);
     ngx_http_corral_relay_list_free(p);

@@ -97,7 +97,7 @@ ngx_http_corral_relay_hold_take(ngx_http_corral_pair_t *p, ngx_uint_t i,
             break;                          /* it has left, or must */
         }
 
-        if ((b->owe_close || b->owe_ping)) {
+        if (b->owe_close || b->owe_ping || b->owe_text) {
             ngx_http_corral_relay_pay(p, !i);
         }
     }

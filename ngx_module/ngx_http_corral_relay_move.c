@@ -267,6 +267,10 @@ ngx_http_corral_relay_move_mute(ngx_http_corral_pair_t *p)
     client->paused = 1;
     client->early = 1;
 
+    /* its end may be in the same buffer, and then waits as the tail */
+
+    resume->torn = resume->halves[NGX_HTTP_CORRAL_CLIENT].streams;
+
     resume->state = NGX_HTTP_CORRAL_MOVE_LEAVING;
     resume->event.data = client->connection;
     ngx_post_event(&resume->event, &ngx_posted_events);
@@ -307,7 +311,7 @@ ngx_http_corral_relay_move_refused(ngx_http_corral_pair_t *p, ngx_uint_t died,
         return 1012;
     }
 
-    if (resume->halves[NGX_HTTP_CORRAL_CLIENT].streams) {
+    if (resume->halves[NGX_HTTP_CORRAL_CLIENT].streams || resume->torn) {
         ngx_str_set(reason, "agent lost within a message to it");
         return 1012;
     }
@@ -452,7 +456,7 @@ ngx_http_corral_relay_move_detach(ngx_http_corral_pair_t *p)
 void
 ngx_http_corral_relay_move_cancel(ngx_http_corral_pair_t *p)
 {
-    ngx_http_corral_side_t    *client;
+    ngx_http_corral_side_t    *client, *agent;
     ngx_http_corral_resume_t  *resume;
 
     resume = p->resume;
@@ -479,7 +483,17 @@ ngx_http_corral_relay_move_cancel(ngx_http_corral_pair_t *p)
     resume->state = NGX_HTTP_CORRAL_MOVE_NONE;
     p->moving = 0;
 
-    /* its answer to our Close is to be read */
+    /*
+     * What waited for an agent waits for nothing now, and would keep us from
+     * reading the client's answer to our Close
+     */
+
+    agent = &p->sides[NGX_HTTP_CORRAL_AGENT];
+
+    if (agent->mute && agent->tail) {
+        ngx_free(agent->tail);
+        agent->tail = NULL;
+    }
 
     client = &p->sides[NGX_HTTP_CORRAL_CLIENT];
     client->paused = 0;

@@ -67,6 +67,8 @@ typedef struct {
 
 typedef struct ngx_http_corral_shared_s  ngx_http_corral_shared_t;
 typedef struct ngx_http_corral_resume_s  ngx_http_corral_resume_t;
+typedef struct ngx_http_corral_renew_s   ngx_http_corral_renew_t;
+typedef struct ngx_http_corral_verify_s  ngx_http_corral_verify_t;
 
 struct ngx_http_corral_shared_s {
     ngx_http_corral_shared_t    *next;
@@ -147,6 +149,8 @@ typedef struct {
                                                   read before */
     unsigned                     paused:1;     /* it is not read for a while */
     unsigned                     whole:1;      /* goes message by message */
+    unsigned                     watched:1;    /* may renew its token */
+    unsigned                     owe_text:1;   /* the answer to that */
 } ngx_http_corral_side_t;
 
 
@@ -161,6 +165,7 @@ struct ngx_http_corral_pair_s {
     ngx_http_corral_resume_t    *resume;       /* NULL: never with another
                                                   instance */
     ngx_http_corral_paced_t     *limits;       /* NULL: none */
+    ngx_http_corral_renew_t     *renew;        /* NULL: not in band */
     ngx_http_corral_hold_t       hold;
     uint32_t                     number;       /* of the connection id; 0: the
                                                   pair is free */
@@ -246,6 +251,8 @@ void ngx_http_corral_relay_handler(ngx_event_t *ev);
 void ngx_http_corral_relay_kept_handler(ngx_event_t *ev);
 void ngx_http_corral_relay_pump(ngx_http_corral_pair_t *p,
     ngx_http_corral_side_t *a);
+void ngx_http_corral_relay_take_frames(ngx_http_corral_pair_t *p, ngx_uint_t i,
+    u_char *pos, size_t n);
 ngx_uint_t ngx_http_corral_relay_see(ngx_http_corral_pair_t *p, ngx_uint_t i,
     corral_frame_result_t *res);
 void ngx_http_corral_relay_passed(ngx_http_corral_pair_t *p, ngx_uint_t i,
@@ -304,6 +311,17 @@ void ngx_http_corral_relay_time_arm(ngx_http_corral_pair_t *p);
 /* ngx_http_corral_relay_token.c: the end of a token before its time */
 
 ngx_uint_t ngx_http_corral_relay_token_check(ngx_http_corral_pair_t *p);
+
+/* ngx_http_corral_relay_renew.c: another token, in band */
+
+ngx_int_t ngx_http_corral_relay_renew_create(ngx_http_corral_pair_t *p,
+    ngx_log_t *log);
+void ngx_http_corral_relay_renew_free(ngx_http_corral_pair_t *p);
+void ngx_http_corral_relay_renew_take(ngx_http_corral_pair_t *p, u_char *pos,
+    size_t n);
+void ngx_http_corral_relay_renew_pay(ngx_http_corral_pair_t *p);
+void ngx_http_corral_relay_renew_token(ngx_http_corral_pair_t *p,
+    ngx_str_t *token);
 
 /* ngx_http_corral_relay_limit.c: how much and how long */
 

@@ -77,6 +77,8 @@ struct ngx_http_corral_resume_s {
     ngx_http_corral_move_e        state;
 
     unsigned                      asked:1;  /* a ping asks what was read */
+    unsigned                      torn:1;   /* a message was half sent when a
+                                               send failed */
 
     ngx_http_corral_agreed_t      agreed;   /* strings in data */
     u_char                        data[];

@@ -147,7 +147,9 @@ ngx_http_corral_relay_prepare(ngx_http_corral_pair_t *p,
         client->early = 1;
     }
 
-    if (ngx_http_corral_relay_limit_create(p, ctx->expires, log) != NGX_OK) {
+    if (ngx_http_corral_relay_limit_create(p, ctx->expires, log) != NGX_OK
+        || ngx_http_corral_relay_renew_create(p, log) != NGX_OK)
+    {
         goto failed;
     }
 
@@ -170,6 +172,10 @@ failed:
 
     if (p->limits) {
         ngx_free(p->limits);
+    }
+
+    if (p->renew) {
+        ngx_http_corral_relay_renew_free(p);
     }
 
     if (client->rest) {

@@ -24,6 +24,9 @@ ngx_http_corral_relay_token_check(ngx_http_corral_pair_t *p)
 
     names[NGX_HTTP_CORRAL_REVOKED_token] = ngx_http_corral_record_string(
                                    p->record, NGX_HTTP_CORRAL_RECORD_TOKEN);
+    ngx_http_corral_relay_renew_token(p,
+                                      &names[NGX_HTTP_CORRAL_REVOKED_token]);
+
     names[NGX_HTTP_CORRAL_REVOKED_subject] = ngx_http_corral_record_string(
                                    p->record, NGX_HTTP_CORRAL_RECORD_SUBJECT);
     names[NGX_HTTP_CORRAL_REVOKED_session] = ngx_http_corral_record_string(

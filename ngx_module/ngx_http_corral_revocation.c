@@ -43,6 +43,7 @@ typedef struct {
     corral_revocation_t        *next;
     ngx_uint_t                  nnext;
     ngx_uint_t                  offset;     /* in the list of Redis */
+    time_t                      began;
     ngx_http_corral_revoked_t   next_version;
 
     /* where the look at all pairs is */
@@ -252,6 +253,7 @@ ngx_http_corral_revocation_version(void *data,
 
     ctx->nnext = 0;
     ctx->offset = 0;
+    ctx->began = ngx_time();
     ctx->next_version = version;
 
     ngx_http_corral_revocation_ask();
@@ -305,7 +307,10 @@ ngx_http_corral_revocation_heard(void)
 }
 
 
-/* the next page of those that have not ended */
+/*
+ * The next page of those that had not ended when the reading began: if the
+ * first ones ended between two pages, all others would have another place.
+ */
 
 static void
 ngx_http_corral_revocation_ask(void)
@@ -314,16 +319,19 @@ ngx_http_corral_revocation_ask(void)
     u_char      page[NGX_INT_T_LEN];
     ngx_str_t   argv[8];
 
+    ngx_http_corral_revocation_t  *ctx;
+
+    ctx = &ngx_http_corral_revocation;
+
     ngx_str_set(&argv[0], "ZRANGEBYSCORE");
     argv[1] = ngx_http_corral_key(NGX_HTTP_CORRAL_KEY_REVOCATIONS);
     argv[2].data = now;
-    argv[2].len = ngx_sprintf(now, "(%T", ngx_time()) - now;
+    argv[2].len = ngx_sprintf(now, "(%T", ctx->began) - now;
     ngx_str_set(&argv[3], "+inf");
     ngx_str_set(&argv[4], "WITHSCORES");
     ngx_str_set(&argv[5], "LIMIT");
     argv[6].data = offset;
-    argv[6].len = ngx_sprintf(offset, "%ui", ngx_http_corral_revocation.offset)
-                  - offset;
+    argv[6].len = ngx_sprintf(offset, "%ui", ctx->offset) - offset;
     argv[7].data = page;
     argv[7].len = ngx_sprintf(page, "%d", NGX_HTTP_CORRAL_REVOCATION_PAGE)
                   - page;

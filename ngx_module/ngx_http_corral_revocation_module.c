@@ -109,9 +109,7 @@ ngx_http_corral_revocation_handler(ngx_http_request_t *r)
 
     rlcf = ngx_http_get_module_loc_conf(r, ngx_http_corral_revocation_module);
 
-    if (rlcf->token_id
-        && ngx_http_complex_value(r, rlcf->token_id, &ctx->token) != NGX_OK)
-    {
+    if (ngx_http_corral_token_id(r, &ctx->token) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -132,6 +130,20 @@ ngx_http_corral_revocation_handler(ngx_http_request_t *r)
 
     return rlcf->stale ? ngx_http_corral_revocation_stale(r, ctx, rlcf->stale)
                        : NGX_DECLINED;
+}
+
+
+ngx_int_t
+ngx_http_corral_token_id(ngx_http_request_t *r, ngx_str_t *token)
+{
+    ngx_http_corral_revocation_loc_conf_t  *rlcf;
+
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_corral_revocation_module);
+
+    ngx_str_null(token);
+
+    return rlcf->token_id ? ngx_http_complex_value(r, rlcf->token_id, token)
+                          : NGX_OK;
 }
 
 

@@ -58,8 +58,6 @@ static ngx_int_t ngx_http_corral_route_escape(ngx_http_request_t *r,
     ngx_str_t *uri);
 static ngx_int_t ngx_http_corral_route_unescape(ngx_http_request_t *r,
     ngx_str_t *value);
-static ngx_int_t ngx_http_corral_route_string(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_corral_route_scheme(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_corral_route_host(ngx_http_request_t *r,
@@ -136,23 +134,23 @@ ngx_module_t  ngx_http_corral_route_module = {
 
 static ngx_http_variable_t  ngx_http_corral_route_variables[] = {
 
-    { ngx_string("corral_service"), NULL, ngx_http_corral_route_string,
+    { ngx_string("corral_service"), NULL, ngx_http_corral_variable,
       offsetof(ngx_http_corral_ctx_t, service_name),
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
-    { ngx_string("corral_service_id"), NULL, ngx_http_corral_route_string,
+    { ngx_string("corral_service_id"), NULL, ngx_http_corral_variable,
       offsetof(ngx_http_corral_ctx_t, service_id),
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
-    { ngx_string("corral_rule"), NULL, ngx_http_corral_route_string,
+    { ngx_string("corral_rule"), NULL, ngx_http_corral_variable,
       offsetof(ngx_http_corral_ctx_t, rule),
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
-    { ngx_string("corral_session"), NULL, ngx_http_corral_route_string,
+    { ngx_string("corral_session"), NULL, ngx_http_corral_variable,
       offsetof(ngx_http_corral_ctx_t, session),
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
-    { ngx_string("corral_instance"), NULL, ngx_http_corral_route_string,
+    { ngx_string("corral_instance"), NULL, ngx_http_corral_variable,
       offsetof(ngx_http_corral_ctx_t, instance)
       + offsetof(ngx_http_corral_instance_t, id),
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
@@ -661,32 +659,6 @@ ngx_http_corral_route_take(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx,
 }
 
 
-static ngx_int_t
-ngx_http_corral_route_string(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data)
-{
-    ngx_str_t              *s;
-    ngx_http_corral_ctx_t  *ctx;
-
-    ctx = ngx_http_corral_find_ctx(r);
-
-    s = ctx ? (ngx_str_t *) ((u_char *) ctx + data) : NULL;
-
-    if (s == NULL || s->len == 0) {
-        v->not_found = 1;
-        return NGX_OK;
-    }
-
-    v->len = s->len;
-    v->data = s->data;
-    v->valid = 1;
-    v->no_cacheable = 0;
-    v->not_found = 0;
-
-    return NGX_OK;
-}
-
-
 /* the scheme for proxy_pass: https agents get https, everything else http */
 
 static ngx_int_t
@@ -750,19 +722,7 @@ ngx_http_corral_route_host(ngx_http_request_t *r,
 static ngx_int_t
 ngx_http_corral_route_add_variables(ngx_conf_t *cf)
 {
-    ngx_http_variable_t  *var, *v;
-
-    for (v = ngx_http_corral_route_variables; v->name.len; v++) {
-        var = ngx_http_add_variable(cf, &v->name, v->flags);
-        if (var == NULL) {
-            return NGX_ERROR;
-        }
-
-        var->get_handler = v->get_handler;
-        var->data = v->data;
-    }
-
-    return NGX_OK;
+    return ngx_http_corral_add_variables(cf, ngx_http_corral_route_variables);
 }
 
 

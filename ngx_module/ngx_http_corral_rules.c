@@ -34,6 +34,8 @@ static int ngx_http_corral_rules_get(void *data, corral_match_field_e field,
     const corral_str_t *name, uint32_t i, corral_str_t *value);
 static ngx_int_t ngx_http_corral_rules_own(ngx_http_corral_rules_t *rules,
     corral_match_field_e field, ngx_str_t *value);
+static ngx_int_t ngx_http_corral_rules_claim(ngx_http_corral_rules_t *rules,
+    const corral_str_t *name, ngx_str_t *value);
 static ngx_int_t ngx_http_corral_rules_header(ngx_http_request_t *r,
     const corral_str_t *name, uint32_t i, ngx_str_t *value);
 static ngx_int_t ngx_http_corral_rules_query(ngx_http_corral_rules_t *rules,
@@ -170,6 +172,10 @@ ngx_http_corral_rules_get(void *data, corral_match_field_e field,
                                          name, i, &s);
         break;
 
+    case CORRAL_MATCH_claim:
+        rc = i ? NGX_DECLINED : ngx_http_corral_rules_claim(rules, name, &s);
+        break;
+
     default:
         rc = i ? NGX_DECLINED : ngx_http_corral_rules_own(rules, field, &s);
         break;
@@ -237,12 +243,24 @@ ngx_http_corral_rules_own(ngx_http_corral_rules_t *rules,
         *value = *rules->hint;
         break;
 
-    default:
-
-        /* claims: the identity step has none to give for this request */
-
+    default: /* those with a name */
         return NGX_DECLINED;
     }
+
+    return value->len ? NGX_OK : NGX_DECLINED;
+}
+
+
+static ngx_int_t
+ngx_http_corral_rules_claim(ngx_http_corral_rules_t *rules,
+    const corral_str_t *name, ngx_str_t *value)
+{
+    ngx_str_t  claim;
+
+    claim.len = name->len;
+    claim.data = (u_char *) name->data;
+
+    ngx_http_corral_claim(rules->ctx, &claim, value);
 
     return value->len ? NGX_OK : NGX_DECLINED;
 }

@@ -27,6 +27,11 @@
 #define NGX_HTTP_CORRAL_SSE_SILENCE   15000   /* ms until a comment is sent */
 #define NGX_HTTP_CORRAL_SSE_LOST      5000    /* ms without any answer */
 
+/* events of one question: a first answer of large ones is to come in time */
+
+#define NGX_HTTP_CORRAL_SSE_FIRST     4
+#define NGX_HTTP_CORRAL_SSE_MOST      32
+
 
 typedef struct {
     ngx_rbtree_node_t            node;      /* key: the number */
@@ -35,6 +40,7 @@ typedef struct {
     ngx_str_t                    key;       /* in Redis */
     u_char                       run[CORRAL_SSE_RUN];
     uint64_t                     seq;       /* the client has it */
+    ngx_uint_t                   most;      /* events of the next answer */
     ngx_msec_t                   interval;
     ngx_msec_t                   since;
     ngx_msec_t                   heard;     /* the last answer */
@@ -172,6 +178,7 @@ ngx_http_corral_sse_resume_start(ngx_http_request_t *r,
     s->r = r;
     s->ref = service->terms.ref;
     s->seq = seq;
+    s->most = NGX_HTTP_CORRAL_SSE_FIRST;
     s->interval = NGX_HTTP_CORRAL_SSE_SOON;
     s->since = ngx_current_msec;
     s->heard = ngx_current_msec;
@@ -214,7 +221,7 @@ ngx_http_corral_sse_resume_ask(ngx_http_corral_sse_resume_t *s)
 {
     s->asked = 1;
 
-    ngx_http_corral_sync_run_get(&s->key, s->seq,
+    ngx_http_corral_sync_run_get(&s->key, s->seq, s->most,
                                  ngx_http_corral_sse_resume_got,
                                  (void *) s->node.key);
 }
@@ -245,7 +252,16 @@ ngx_http_corral_sse_resume_got(void *data, ngx_uint_t n,
     c = s->r->connection;
     seq = s->seq;
 
+    if (s->last) {
+        return;                             /* its end is on its way */
+    }
+
     s->asked = 0;
+
+    if (events == NULL) {
+        return;                             /* no answer: the timer decides */
+    }
+
     s->answered = 1;
     s->heard = ngx_current_msec;
 
@@ -272,9 +288,16 @@ ngx_http_corral_sse_resume_got(void *data, ngx_uint_t n,
         return;
     }
 
-    s->interval = s->seq != seq ? NGX_HTTP_CORRAL_SSE_SOON
-                                : ngx_min(2 * s->interval,
-                                          NGX_HTTP_CORRAL_SSE_LATE);
+    if (n == s->most) {
+        s->interval = 1;                    /* there are more */
+
+    } else {
+        s->interval = s->seq != seq ? NGX_HTTP_CORRAL_SSE_SOON
+                                    : ngx_min(2 * s->interval,
+                                              NGX_HTTP_CORRAL_SSE_LATE);
+    }
+
+    s->most = ngx_min(2 * s->most, NGX_HTTP_CORRAL_SSE_MOST);
 
     ngx_http_corral_sse_resume_send(s);
     ngx_http_run_posted_requests(c);
@@ -523,6 +546,19 @@ ngx_http_corral_sse_resume_timer(ngx_event_t *ev)
     ngx_http_corral_sse_resume_t  *s = ev->data;
 
     c = s->r->connection;
+
+    if (s->last) {
+        return;                             /* its end is on its way */
+    }
+
+    if (s->answered && !s->asked && (s->out.busy || c->buffered)) {
+
+        /* what it has not taken yet comes first; nothing is asked or said */
+
+        s->heard = ngx_current_msec;
+        ngx_add_timer(&s->timer, NGX_HTTP_CORRAL_SSE_LATE);
+        return;
+    }
 
     if (!s->answered
         || ngx_current_msec - s->heard >= NGX_HTTP_CORRAL_SSE_LOST)

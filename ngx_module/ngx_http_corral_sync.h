@@ -48,7 +48,8 @@ void ngx_http_corral_sync_connections(void);
  * lost: before its end.  None waits; without Redis they do nothing.
  *
  * get asks for events from seq on, that one included, and calls handler with at
- * most 128 of them, none if there is no such run; or never, when Redis is lost.
+ * most so many of them (1 to 128), none if there is no such run; with NULL when
+ * Redis refuses, or never, when it is lost.
  */
 
 typedef struct {
@@ -71,7 +72,7 @@ void ngx_http_corral_sync_run_keep(ngx_str_t *key, ngx_msec_t keep);
 void ngx_http_corral_sync_run_end(ngx_str_t *key, uint64_t seq,
     ngx_msec_t keep, ngx_uint_t lost);
 void ngx_http_corral_sync_run_get(ngx_str_t *key, uint64_t seq,
-    ngx_http_corral_sync_run_pt handler, void *data);
+    ngx_uint_t most, ngx_http_corral_sync_run_pt handler, void *data);
 
 /*
  * Sessions in Redis, owner is "instance_id:incarnation".  set and get let them
@@ -84,6 +85,7 @@ typedef void (*ngx_http_corral_sync_session_pt)(void *data, ngx_str_t *owner);
 ngx_uint_t ngx_http_corral_sync_session_ready(void);
 void ngx_http_corral_sync_session_set(ngx_pool_t *pool, uint64_t session,
     ngx_str_t *owner, ngx_msec_t ttl);
+void ngx_http_corral_sync_session_drop(ngx_pool_t *pool, uint64_t session);
 void ngx_http_corral_sync_session_get(ngx_pool_t *pool, uint64_t session,
     ngx_msec_t ttl, ngx_http_corral_sync_session_pt handler, void *data);
 

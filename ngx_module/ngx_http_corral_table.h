@@ -64,6 +64,7 @@ typedef struct {
     X(rejected,       "requests refused for want of an instance")             \
     X(affinity_hits,  "requests that went to the instance of their session")  \
     X(affinity_moves, "sessions whose instance was gone or full")             \
+    X(affinity_misses, "requests with a learned session that is not known")   \
     X(queued,         "requests that waited for an instance")                 \
     X(queue_timeouts, "requests that waited in vain")                         \
     X(queue_aborts,   "requests whose client left while they waited")         \
@@ -94,6 +95,8 @@ typedef struct {
     X(closes_drained, "WebSockets closed by a drain")                         \
     X(closes_expired, "WebSockets closed as their token expired")             \
     X(closes_revoked, "WebSockets closed as their token was revoked")         \
+    X(renewals,       "tokens renewed by a message of the client")            \
+    X(renewals_failed, "such messages that were refused")                     \
     X(revoked,        "requests refused as their token was revoked")          \
     X(unsure,         "requests refused as Redis did not tell what is")       \
     X(closes_dead,    "sides of WebSockets that did not answer a ping")       \

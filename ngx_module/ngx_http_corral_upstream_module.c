@@ -654,7 +654,8 @@ ngx_http_corral_balance(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid parameter \"%V\": only \"hash\" has one: "
                            "\"client_ip\", \"session\", \"subject\", "
-                           "\"header.NAME\", \"query.NAME\", "
+                           "\"claim.NAME\", \"header.NAME\", "
+                           "\"query.NAME\", "
                            "\"cookie.NAME\", or several with blanks between",
                            &value[2]);
         return NGX_CONF_ERROR;

@@ -56,6 +56,7 @@ typedef struct {
     ngx_int_t                       message_burst;  /* inherited together */
     ngx_int_t                       message_delay;
     ngx_http_complex_value_t       *expires;
+    ngx_str_t                       token_renew;   /* uri; empty: off */
     ngx_int_t                       tries;
     ngx_uint_t                      next_upstream;
 } ngx_http_corral_websocket_loc_conf_t;
@@ -83,6 +84,15 @@ typedef struct {
 /* seconds for which a token is taken behind its end: clocks differ */
 
 #define NGX_HTTP_CORRAL_LEEWAY  30
+
+
+/*
+ * When the token of a request ends, as corral_expires of its location says; 0:
+ * never.  NGX_OK, NGX_ERROR, or NGX_DECLINED if that is no time, which was
+ * logged.
+ */
+ngx_int_t ngx_http_corral_websocket_token_end(ngx_http_request_t *r,
+    time_t *expires);
 
 
 extern ngx_module_t  ngx_http_corral_websocket_module;

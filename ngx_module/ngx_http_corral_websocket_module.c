@@ -36,8 +36,7 @@ typedef struct {
 
 
 static ngx_int_t ngx_http_corral_websocket_refuse(ngx_http_request_t *r);
-static ngx_int_t ngx_http_corral_websocket_expires(ngx_http_request_t *r,
-    ngx_http_complex_value_t *cv);
+static ngx_int_t ngx_http_corral_websocket_expires(ngx_http_request_t *r);
 static ngx_int_t ngx_http_corral_websocket_version(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_corral_websocket_key_ok(ngx_str_t *key);
 
@@ -57,6 +56,8 @@ static char *ngx_http_corral_websocket_merge_loc_conf(ngx_conf_t *cf,
 static void ngx_http_corral_websocket_exit_process(ngx_cycle_t *cycle);
 static char *ngx_http_corral_websocket(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_corral_websocket_token_renew(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
 static char *ngx_http_corral_websocket_message_rate(ngx_conf_t *cf,
     ngx_command_t *cmd, void *conf);
 static char *ngx_http_corral_websocket_rate(ngx_conf_t *cf, void *post,
@@ -232,6 +233,15 @@ static ngx_command_t  ngx_http_corral_websocket_commands[] = {
       offsetof(ngx_http_corral_websocket_loc_conf_t, expires),
       NULL },
 
+    /* corral_token_renew uri | off; */
+
+    { ngx_string("corral_token_renew"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_corral_websocket_token_renew,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     /* corral_tries number; */
 
     { ngx_string("corral_tries"),
@@ -348,7 +358,7 @@ ngx_http_corral_websocket_handler(ngx_http_request_t *r)
     }
 
     if (wlcf->expires) {
-        rc = ngx_http_corral_websocket_expires(r, wlcf->expires);
+        rc = ngx_http_corral_websocket_expires(r);
 
         if (rc != NGX_DECLINED) {
             return rc;
@@ -367,43 +377,71 @@ ngx_http_corral_websocket_handler(ngx_http_request_t *r)
  */
 
 static ngx_int_t
-ngx_http_corral_websocket_expires(ngx_http_request_t *r,
-    ngx_http_complex_value_t *cv)
+ngx_http_corral_websocket_expires(ngx_http_request_t *r)
 {
-    time_t                  expires;
-    ngx_str_t               value;
+    ngx_int_t               rc;
     ngx_http_corral_ctx_t  *ctx;
 
     ctx = ngx_http_corral_find_ctx(r);
 
-    if (ctx == NULL || ngx_http_complex_value(r, cv, &value) != NGX_OK) {
+    if (ctx == NULL) {
         return NGX_ERROR;
     }
 
-    if (value.len == 0) {
-        return NGX_DECLINED;
+    rc = ngx_http_corral_websocket_token_end(r, &ctx->expires);
+
+    if (rc == NGX_ERROR) {
+        return NGX_ERROR;
     }
 
-    expires = ngx_atotm(value.data, value.len);
-
-    if (expires == NGX_ERROR || expires == 0) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "corral_expires is \"%V\", it must be a unix time",
-                      &value);
-
+    if (rc == NGX_DECLINED) {
         return ngx_http_corral_problem(r, NGX_HTTP_FORBIDDEN, "bad_expiry", 0,
                                        "The end of the token is not a time.");
     }
 
-    if (expires + NGX_HTTP_CORRAL_LEEWAY <= ngx_time()) {
+    if (ctx->expires && ctx->expires + NGX_HTTP_CORRAL_LEEWAY <= ngx_time()) {
         return ngx_http_corral_problem(r, NGX_HTTP_UNAUTHORIZED,
                                        "token_expired", 0,
                                        "The token has expired.");
     }
 
-    ctx->expires = expires;
-
     return NGX_DECLINED;
+}
+
+
+ngx_int_t
+ngx_http_corral_websocket_token_end(ngx_http_request_t *r, time_t *expires)
+{
+    ngx_str_t                              value;
+    ngx_http_corral_websocket_loc_conf_t  *wlcf;
+
+    wlcf = ngx_http_get_module_loc_conf(r, ngx_http_corral_websocket_module);
+
+    *expires = 0;
+
+    if (wlcf->expires == NULL) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_complex_value(r, wlcf->expires, &value) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (value.len == 0) {
+        return NGX_OK;
+    }
+
+    *expires = ngx_atotm(value.data, value.len);
+
+    if (*expires == NGX_ERROR || *expires == 0) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "corral_expires is \"%V\", it must be a unix time",
+                      &value);
+        *expires = 0;
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
 }
 
 
@@ -574,19 +612,7 @@ ngx_http_corral_websocket_variable(ngx_http_request_t *r,
 static ngx_int_t
 ngx_http_corral_websocket_add_variables(ngx_conf_t *cf)
 {
-    ngx_http_variable_t  *var, *v;
-
-    for (v = ngx_http_corral_websocket_vars; v->name.len; v++) {
-        var = ngx_http_add_variable(cf, &v->name, v->flags);
-        if (var == NULL) {
-            return NGX_ERROR;
-        }
-
-        var->get_handler = v->get_handler;
-        var->data = v->data;
-    }
-
-    return NGX_OK;
+    return ngx_http_corral_add_variables(cf, ngx_http_corral_websocket_vars);
 }
 
 
@@ -672,6 +698,7 @@ ngx_http_corral_websocket_create_loc_conf(ngx_conf_t *cf)
      *
      *     conf->next_upstream = 0;
      *     conf->expires = NULL;
+     *     conf->token_renew = { 0, NULL };
      */
 
     conf->upstream = NGX_CONF_UNSET_PTR;
@@ -731,6 +758,10 @@ ngx_http_corral_websocket_merge_loc_conf(ngx_conf_t *cf, void *parent,
 
     if (conf->expires == NULL) {
         conf->expires = prev->expires;
+    }
+
+    if (conf->token_renew.data == NULL) {
+        conf->token_renew = prev->token_renew;
     }
 
     ngx_conf_merge_bitmask_value(conf->next_upstream, prev->next_upstream,
@@ -850,6 +881,39 @@ ngx_http_corral_websocket_message_rate(ngx_conf_t *cf, ngx_command_t *cmd,
 
         wlcf->message_burst = n;
     }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_corral_websocket_token_renew(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_corral_websocket_loc_conf_t *wlcf = conf;
+
+    ngx_str_t  *value;
+
+    if (wlcf->token_renew.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "off") == 0) {
+        ngx_str_set(&wlcf->token_renew, "");
+        return NGX_CONF_OK;
+    }
+
+    if (value[1].data[0] != '/') {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid value \"%V\" of corral_token_renew: "
+                           "\"off\", or the path of a location, such as "
+                           "\"/renew\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    wlcf->token_renew = value[1];
 
     return NGX_CONF_OK;
 }

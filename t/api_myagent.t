@@ -73,7 +73,8 @@ ok(wait_for(sub { $d->api('GET', "/services/$id")->{status} eq 'running' }, 30),
     'it runs');
 api(409, 'POST', '/services', { name => 'mine',
     agent_factory_path => "$dir/echo/agent.py" });
-like($r->{detail}, qr/\Q$id\E.* has this name/, 'whose it is');
+like($r->{detail}, qr/"mine" is taken: the service \Q$id\E has it/,
+    'whose it is');
 api(422, 'POST', '/services', { agent_factory_path => '/x' });
 api(422, 'POST', '/services', { name => 'x', agent_factory_path => '/x',
     port => 'high' });

@@ -8,6 +8,7 @@
 use warnings;
 use strict;
 
+use JSON::PP;
 use Test::More;
 use POSIX qw/strftime/;
 
@@ -28,7 +29,7 @@ my $d = $s->d();
 my $ctl = "$Test::Corral::BUILD/corral";
 my $r;
 
-$t->plan(31 + 3);
+$t->plan(35 + 3);
 $s->start(2);
 $s->echo('echo', 1);
 
@@ -104,6 +105,17 @@ like(ctl('unrevoke', 'session:b'), qr/^session:b: revoked no longer/m,
 like(ctl('revoke', 'session:b', '--for', 'ever'), qr/--for is "ever"/,
     'a wrong time');
 like(ctl('unrevoke', 'session:b'), qr/is not revoked/, 'nothing to undo');
+
+# more than one page of the API
+
+my $before = $d->api('GET', '/revocations')->{total};
+$d->api('POST', '/revocations', { revocation_id => "token:n$_" }) for 1 .. 1000;
+my $names = ctl('revocations', '-o', 'name');
+is(scalar(split /\n/, $names), $before + 1000, 'all pages');
+like($names, qr/^token:n$_$/m, "the $_. of them") for 1, 1000;
+my $list = decode_json(ctl('revocations', '-o', 'json'));
+is(@{ $list->{items} } . ($list->{has_more} ? 'more' : ''), $before + 1000,
+    'as one list');
 
 is($ws{c}->ask('still'), 'still', 'who was not meant goes on');
 $ws{c}->close();

@@ -56,6 +56,8 @@ like($d->until($events, qr/rule_created.*\n\n/s), qr/event: rule_created.*"gold 
 
 $r = $d->call('POST', '/api/v1/routes', \%rule);
 is(problem(), '409 NAME_TAKEN', 'a second rule of the same name');
+like($r->{json}{detail}, qr/^the name "[^"]+" is taken: the rule \S+ has it$/,
+    'which name, and by whom');
 is($d->call('GET', '/api/v1/routes')->{json}{total}, 1, 'is not made');
 
 $r = $d->call('POST', '/api/v1/routes', { name => 'a' });
@@ -218,6 +220,34 @@ $r = $d->call('POST', '/api/v1/routes/actions/test', { hots => 'x',
     headers => { a => 1 } });
 is(problem(), '422 VALIDATION_FAILED', 'a request that is none');
 is(join(' ', sort split / /, pointers()), '/headers/a /hots', 'its places');
+
+# force_by, and what was compiled for the last one is not asked for this one
+
+$d->call('POST', '/api/v1/services/a/instances', { instance_id => 'fa',
+    address => '127.0.0.1:1', ttl => '1h', health => 'healthy' });
+$d->call('PATCH', '/api/v1/services/a', { desired => 'running' });
+$d->call('PATCH', '/api/v1/routes/gold', { conditions => [],
+    force_by => 'header.x-chat query.to' });
+
+sub forced {
+    $r = $d->call('POST', '/api/v1/routes/actions/test', { path => '/', @_ });
+    return $r->{json}{matched}{name} . ' '
+        . ($r->{json}{forced} ? $r->{json}{forced}{name} : '-');
+}
+
+is(forced(), 'gold -', 'nothing is forced, and the rule has no condition now');
+is(forced(headers => { 'X-Chat' => 'a' }), 'gold a', 'by a header');
+is(forced(query => { to => [ 'a', 'b' ] }), 'gold a', 'by an argument');
+is(forced(headers => { 'X-Chat' => '' }, query => { to => 'a' }), 'gold a',
+    'an empty header is none');
+is(forced(headers => { 'X-Chat' => 'b' }, query => { to => 'a' }), 'gold -',
+    'the first that it has decides; b is not ready');
+is(forced(headers => { 'X-Chat' => 'c' }), 'gold -', 'c is no target');
+$d->call('PATCH', '/api/v1/routes/gold', { force_by => 'cookie.to' });
+is(forced(query => { to => 'a' }, cookies => { to => 'a' }), 'gold a',
+    'a changed rule');
+is(forced(query => { to => 'a' }), 'gold -', 'not the rule of before');
+$d->call('DELETE', '/api/v1/instances/fa');
 
 # deletion of a target does not touch the rule; it can still be changed
 

@@ -41,6 +41,8 @@ is(problem(), '422 VALIDATION_FAILED', 'strict on request');
 
 $r = $d->call('POST', '/api/v1/services', { name => 'echo' });
 is(problem(), '409 NAME_TAKEN', 'the name is taken');
+is($r->{json}{detail}, "the name \"echo\" is taken: the service $id has it",
+    'which name, and by whom');
 
 $r = $d->call('POST', '/api/v1/services', { name => 'a/b', port => 0,
     restart => 'sometimes' });

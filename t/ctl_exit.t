@@ -27,7 +27,7 @@ my $s = Test::Corral::Stack->new($t);
 my $d = $s->d();
 my $dir = $d->dir();
 
-$t->plan(80 + 3);
+$t->plan(101 + 3);
 $s->start(1);
 
 my ($code, $out, $err);
@@ -75,6 +75,16 @@ for (
     [ [ 'ps', '--token-file', "$dir/none" ], qr{token file $dir/none cannot} ],
     [ [ 'start' ], qr/usage: corral start SERVICE/ ],
     [ [ 'completion', 'csh' ], qr/"csh" is not a shell.*bash, zsh or fish/ ],
+    [ [ 'routes' ], qr/"routes" needs a second word.*: list show add set / ],
+    [ [ 'help', 'routes' ], qr/"routes" needs a second word/ ],
+    [ [ 'scale', 'good', '9' x 30 ], qr/"9+" is not a number of replicas/ ],
+    [ [ 'call', 'good', 'a', '-d', 'b' ], qr/given twice: "a" and --data/ ],
+    [ [ 'call', 'good', '-d', '@/none' ], qr/^corral: \/none cannot be opened$/ ],
+    [ [ 'routes', 'test', '/x', 'word' ], qr/"word" is not NAME:VALUE/ ],
+    [ [ 'connections', '--age', 'x' ], qr/^corral: "age" is "x", it must be/ ],
+    [ [ 'close', '--all', '-y', '--code', 5 ], qr/"code" is 5, it must be 1000/ ],
+    [ [ 'stop', '-l', '', '-y' ], qr/"labels" must be an object/ ],
+    [ [ 'init', '' ], qr/"" is not a name for a service/ ],
 ) {
     my ($args, $re) = @$_;
 
@@ -99,7 +109,7 @@ corral(3, 'explain', 'nobody');
 corral(3, 'start', 'good', 'nobody');
 like($err, qr/^good: starting\n?corral: nobody: /m, 'what there is, is done');
 
-my $rule = file('rule.yaml', "name: r\n");
+my $rule = file('rule.yaml', "kind: rule\nname: r\n");
 
 corral(0, 'routes', 'add', '-f', $rule);
 corral(4, 'routes', 'add', '-f', $rule);
@@ -160,9 +170,12 @@ is($d->ctl_shell('for shell in bash zsh; do corral completion $shell '
 like($d->ctl_shell('corral completion fish'),
     qr/^complete -c corral -n __fish_use_subcommand -f -a explain -d /m, 'fish');
 
-# standard output that is full is a failure
+# standard output that is full is a failure, and told
 
-is($d->ctl_shell('corral ps > /dev/full 2>&1; echo $?'), "1\n", 'a full disk');
+for (['ps'], [ 'logs', 'good' ]) {
+    is($d->ctl_shell("corral @$_ 2>&1 > /dev/full; echo \$?"),
+        "corral: standard output cannot be written\n1\n", "a full disk: @$_");
+}
 $seen{1} = 1;
 
 # Redis away, then corrald

@@ -129,6 +129,21 @@ corral('routes', 'test', '/', '-o', 'json');
 is(decode_json($out)->{trace}[1]{failed}{actual}, undef, 'absent');
 is(corral('routes', 'test', 'nonsense'), 2, 'not a URL');
 
+# who it is, as the gateway would know it
+
+my $who = file('who.yaml', "name: who\npriority: 1\nconditions:\n"
+    . "  - {field: tenant, operator: equals, value: acme}\n"
+    . "  - {field: claim.level, operator: greater_than, value: '9'}\n");
+is(corral('routes', 'add', '-f', $who), 0, 'a rule for somebody');
+corral('routes', 'test', '/', 'tenant=acme', 'claim.level=10', '-o', 'name');
+like($out, qr/^who\n/, 'a claim is a number');
+corral('routes', 'test', '/', 'tenant=acme', 'claim.level=9', '-o', 'name');
+unlike($out, qr/^who\n/, 'that is too small');
+corral('routes', 'test', '/', 'X-Claim: 10', 'tenant=acme');
+like($out, qr/who +condition +claim.level greater_than "9": it is absent/,
+    'or absent');
+is(corral('routes', 'delete', '--yes', 'who'), 0, 'it goes again');
+
 # delete, usage
 
 is(corral('routes', 'delete', 'eu'), 1, 'delete wants --yes');

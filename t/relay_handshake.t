@@ -28,7 +28,7 @@ my $agent = $t->agent(id => 'echo.1', port => 8081);
 $t->state_file(services => [ { name => 'echo' } ],
     instances => [ $agent->instance('echo') ]);
 
-$t->write_file_expand('nginx.conf', <<'EOF')->plan(31);
+$t->write_file_expand('nginx.conf', <<'EOF')->plan(32);
 
 %%TEST_GLOBALS%%
 
@@ -101,7 +101,7 @@ $ws->close();
 # what the client offers reaches the agent; its choice comes back
 
 $agent->set(headers => [ 'Sec-WebSocket-Protocol: chat.v2', 'X-Agent: 7' ]);
-$ws = $t->websocket('/agents/echo/?a=b', protocol => 'chat.v1, chat.v2',
+$ws = $t->websocket('/agents/echo/x/%20y?a=b', protocol => 'chat.v1, chat.v2',
     origin => 'http://localhost', headers => [ 'Cookie: a=b',
         'Authorization: Bearer t', 'User-Agent: me' ]);
 ok($ws->accepted(), 'subprotocols');
@@ -109,6 +109,7 @@ is($ws->header('sec-websocket-protocol'), 'chat.v2', 'chosen one');
 is($ws->header('x-agent'), 7, "agent's own header");
 
 my $head = $ws->ask('!head');
+like($head, qr{^GET /x/%20y\?a=b HTTP/1\.1\r$}m, 'path and query');
 like($head, qr/^sec-websocket-protocol: chat\.v1, chat\.v2\r$/mi, 'offer');
 like($head, qr/^sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r$/mi, 'key');
 like($head, qr/^$_\r$/mi, $_)

@@ -24,10 +24,12 @@ my $t = Test::Corral->new()->has(qw/corral corral_status corral_websocket/);
 
 my $agent = $t->agent(id => 'echo.1', port => 8081);
 
-$t->state_file(services => [ { name => 'echo' } ],
-    instances => [ $agent->instance('echo') ]);
+$t->state_file(services => [ { name => 'echo' },
+        { name => 'tls', protocol => 'https' } ],
+    instances => [ $agent->instance('echo'),
+        { %{ $agent->instance('tls') }, id => 'tls.1' } ]);
 
-$t->write_file_expand('nginx.conf', <<'EOF')->plan(24);
+$t->write_file_expand('nginx.conf', <<'EOF')->plan(25);
 
 %%TEST_GLOBALS%%
 
@@ -145,6 +147,11 @@ like($t->wait_for_log(qr{.*/refused .*}, 'all.log'),
 $t->websocket('/agents/echo/status/403');
 like($t->wait_for_log(qr{.*/status/403 .*}, 'all.log'),
     qr/ status=403 .* upstatus=403 .* code=- /, 'handshake the agent refused');
+
+$t->websocket('/agents/tls/protocol');
+like($t->wait_for_log(qr{.*/protocol .*}, 'all.log'),
+    qr{ status=502 .* connection=- code=- closed=- in=-/- },
+    'handshake that there is no way for');
 
 # nothing that a client sends breaks a line
 

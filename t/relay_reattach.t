@@ -40,7 +40,7 @@ $t->state_file(services => [ { name => 'echo', failover => 'reattach',
         { %{ $two->instance('metered') }, id => 'metered.2' },
         { id => 'plain.1', service => 'plain', address => $one->address() } ]);
 
-$t->write_file_expand('nginx.conf', <<'EOF')->plan(57);
+$t->write_file_expand('nginx.conf', <<'EOF')->plan(58);
 
 %%TEST_GLOBALS%%
 
@@ -56,6 +56,7 @@ http {
     log_format  moves  '$corral_instance $corral_resumed $corral_close_code '
                        '$upstream_addr [$upstream_status] $request_uri';
     access_log  %%TESTDIR%%/moves.log  moves;
+    access_log  %%TESTDIR%%/moved.log  moves if=$corral_resumed;
 
     limit_conn_zone  $server_port  zone=conns:1m;
 
@@ -280,6 +281,11 @@ is($ws->close(), 1000, 'closed');
 like($t->wait_for_log(qr{^echo.2 1.*/kept$}m, 'moves.log'),
     qr{^echo\.2 1 1000 \Q$a1, $a2\E \[101, 101\] /agents/echo/kept}m,
     'and is logged');
+
+# the condition of a log
+
+my $moved = join '', grep { /^\S+ [1-9]/ } $t->read_file('moves.log') =~ /.*\n/g;
+is($t->read_file('moved.log'), $moved || 'some', 'a log of those that went on');
 
 # not all at once: 64, and the others when these have landed
 

@@ -29,7 +29,7 @@ my $agent = $t->agent(id => 'echo.1', port => 8081);
 $t->state_file(services => [ { name => 'echo' } ],
     instances => [ $agent->instance('echo') ]);
 
-$t->write_file_expand('nginx.conf', <<'EOF')->plan(16);
+$t->write_file_expand('nginx.conf', <<'EOF')->plan(19);
 
 %%TEST_GLOBALS%%
 
@@ -57,6 +57,21 @@ http {
             corral_service_from   path;
             corral_websocket      agents;
             corral_close_timeout  1s;
+        }
+
+        location /agents/echo/renewed/ {
+            corral_service_from  path;
+            corral_websocket     agents;
+            corral_subject       $arg_sub;
+            corral_token_renew   /renew;
+        }
+
+        location = /renew {
+            internal;
+            lingering_close  always;
+            corral_subject   ann;
+            corral_expires   1999999999;
+            return           204;
         }
 
         location = /status { corral_status; }
@@ -124,6 +139,15 @@ is($ws->close_code(), 1000, 'and the close');
 $ws = open_ws();
 $ws->send_text('!reset');
 is($ws->close_code(), 1011, 'agent resets');
+
+# a token is verified on a connection of its own: the client's TLS stays
+
+$ws = $t->websocket('/agents/echo/renewed/?sub=ann', port => port(8443),
+    ssl => 1);
+is($ws->ask('{"type":"corral.renew","token":"x"}'),
+    '{"type":"corral.renewed","expires_at":1999999999}', 'renewed');
+is($ws->ask('hello'), 'hello', 'and goes on');
+is($ws->close(), 1000, 'closed');
 
 ###############################################################################
 

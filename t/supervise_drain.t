@@ -22,7 +22,7 @@ my $t = Test::Corral->new()->has(qw/corral corrald redis-server/);
 my $s = Test::Corral::Stack->new($t);
 my $d = $s->d();
 
-$t->plan(29 + 3);
+$t->plan(35 + 3);
 $s->start(2);
 
 ###############################################################################
@@ -103,6 +103,27 @@ cmp_ok($took, '>', 1.8, 'one after the other');
 %h = map { $_->{reason} => $_ } $d->history($i->{instance_id});
 like($h{drain_timeout}{message}, qr/6 connections were closed with 1012/,
     'all of them before the signal');
+
+# who waits for it is told what it waits for
+
+$d->api('PATCH', '/services/echo', { drain_timeout => '1m',
+    desired => 'running' });
+$d->wait_instances('echo', sub { $_[0]{state} eq 'running'
+    && $_[0]{health} eq 'healthy' });
+ok(wait_for(sub { http_get('/agents/echo/') !~ /503/ }), 'running again');
+$ws = $t->websocket('/agents/echo/', timeout => 10);
+$ws->ask('x');
+
+my ($code, $out, $err) = $d->ctl('restart', 'echo', '--wait', '4');
+is($code, 6, 'it takes longer than one waits');
+like($err, qr/^echo: 1 draining, open connections have up to 1m to end \(drain_/m,
+    'corral restart says why');
+($code, $out, $err) = $d->ctl('delete', 'echo', '--yes');
+is($code, 0, 'delete');
+like($err, qr/^echo: is deleted when its open connections have ended/,
+    'does not say that it was');
+$ws->close();
+ok(wait_for(sub { !$d->instances('echo') }, 20), 'then it is');
 
 $s->finish();
 

@@ -29,10 +29,13 @@ my $ready = { type => 'http', path => '/health', interval => '200ms',
 
 ###############################################################################
 
-# readiness gates, and a hanging agent is nobody else's affair
+# readiness gates, and a hanging agent, which takes each connection and never
+# answers, is nobody else's affair
 
 my $t0 = time();
-$d->service(name => 'mute', command => $d->agent('mute=1'));
+$d->service(name => 'mute', command => $d->agent('hang=1'),
+    readiness_probe => { %$ready, timeout => '20s' });
+$d->wait_instances('mute', sub { $_[0] && $_[0]{pid} });
 $d->service(name => "echo$_", command => $d->agent(),
     readiness_probe => $ready) for 1 .. 5;
 my @up = map { $d->wait_running("echo$_", 1) } 1 .. 5;

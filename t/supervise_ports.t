@@ -33,7 +33,7 @@ for (1 .. 50) {
 
 my $d = Test::Corral::Daemon->new(port_range => "$first-" . ($first + 5));
 
-plan(tests => 22);
+plan(tests => 25);
 
 $d->start();
 
@@ -41,6 +41,19 @@ $d->start();
 
 my $tcp = sub { $d->service(name => $_[0], listen => 'tcp',
     command => $d->agent(), @_[1 .. $#_]) };
+
+# what could not be started has used no port: none rests, and it is told why
+
+$tcp->('lost', host => 'no.such.host.invalid', restart_delay => '10ms',
+    restart_max_delay => '20ms');
+my @failed;
+$d->wait_instances('lost', sub { $_[0] && 7 <= (@failed = grep {
+    $_->{state} eq 'failed' } $d->history($_[0]{instance_id})) });
+is(scalar(grep { $_->{message} =~ /port_range/ } @failed), 0,
+    'a name that is none is no lack of ports');
+like($failed[-1]{message},
+    qr/^host "no.such.host.invalid" cannot be resolved: /, 'it is named');
+$d->api('DELETE', '/services/lost?force=1');
 
 $tcp->('a', replicas => 2);
 my @a = $d->wait_running('a', 2);
@@ -82,6 +95,9 @@ my @c = $d->wait_instances('c', sub {
 my ($out) = grep { $_->{reason} eq 'ports_exhausted' } @c;
 like($out->{message}, qr/no port from $first to @{[ $first + 5 ]} is free/,
     'an exhausted range is told');
+like($out->{message}, qr/instances\ have\ [345],\ \d\ rest\ for\ 60\ s.*cannot\ be
+    \ bound:\ 1,\ the\ last\ as\ 127\.0\.0\.1:\d+\ is\ held\ by\ pid\ $$/x,
+    'with where they are');
 is($out->{state}, 'failed', 'failed');
 ok($out->{retry_at}, 'and tried again');
 

@@ -30,6 +30,7 @@ $t->write_file('index.html', "\0\0\0\0\2hi");
 for (8081, 8082) {
     mkdir $t->testdir() . "/$_";
     $t->write_file("$_/call", "\0\0\0\0\4$_");
+    utime $_, $_, $t->testdir() . "/$_/call";
     $t->run_daemon('nghttpd', '--no-tls', '-a', '127.0.0.1',
         '-d', $t->testdir() . "/$_", '--trailer', 'grpc-status: 0', port($_));
 }
@@ -39,15 +40,19 @@ $t->state_file(
         { name => 'calc', protocol => 'grpc' },
         { name => 'plain' },
         { name => 'empty', protocol => 'grpc' },
+        { name => 'dated', protocol => 'grpc',
+            affinity => 'learn.header.Last-Modified' },
     ],
     instances => [
         map({ { id => "calc.$_", service => 'calc',
-            address => '127.0.0.1:' . port($_) } } 8081, 8082),
+            address => '127.0.0.1:' . port($_) },
+            { id => "dated.$_", service => 'dated',
+                address => '127.0.0.1:' . port($_) } } 8081, 8082),
         { id => 'plain.1', service => 'plain',
             address => '127.0.0.1:' . port(8081) },
     ]);
 
-$t->write_file_expand('nginx.conf', <<'EOF')->plan(9);
+$t->write_file_expand('nginx.conf', <<'EOF')->plan(10);
 
 %%TEST_GLOBALS%%
 
@@ -109,6 +114,15 @@ like(call('/call?service=calc'), qr/:status: 200/, 'service by query');
 like(call('/agents/empty/call'), qr/:status: 503/, 'no instance');
 like(call('/agents/nobody/call'), qr/:status: 404/, 'no service');
 
+# a session that the server names in its answer; this one has nothing but a date
+
+my ($date) = call('/agents/dated/call') =~ /^.*last-modified: (.*)$/m;
+my ($dated) = $t->wait_for_log(qr/^dated (\S+)/m, 'grpc.log') =~ /(\S+)$/;
+call('/agents/dated/call', "last-modified: $date") for 1 .. 4;
+$t->wait_for_log(qr/(^dated .*\n){5}/m, 'grpc.log');
+is(scalar(() = $t->read_file('grpc.log') =~ /^dated \Q$dated\E /mg), 5,
+    'a session is learned');
+
 # a service that speaks another protocol: the answer says which line to write
 
 $out = call('/agents/plain/call');
@@ -120,11 +134,12 @@ is_deeply($t->wait_for_counts({ 'calc.8081' => 0, 'calc.8082' => 0 }),
 ###############################################################################
 
 sub call {
-    my ($uri) = @_;
+    my ($uri, @headers) = @_;
 
     my $url = 'http://127.0.0.1:' . port(8085) . $uri;
     open my $fh, '-|', 'nghttp', '-v', '-H', 'content-type: application/grpc',
-        '-H', 'te: trailers', '-d', $t->testdir() . '/index.html', $url
+        '-H', 'te: trailers', map({ ('-H', $_) } @headers),
+        '-d', $t->testdir() . '/index.html', $url
         or die "Can't run nghttp: $!\n";
 
     local $/;

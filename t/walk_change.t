@@ -25,7 +25,7 @@ my $t = Test::Corral->new()->has(qw/corral corrald redis-server/);
 my $s = Test::Corral::Stack->new($t);
 my $d = $s->d();
 
-$t->plan(25 + 3);
+$t->plan(26 + 3);
 $s->start(2);
 
 ###############################################################################
@@ -110,6 +110,8 @@ is_deeply(wanted(), $before, 'nothing has changed');
 $d->api('DELETE', '/services/echo?grace=1s');
 ok($d->{http} < 300, 'deleted');
 is($ws->close_code(), 1012, 'its connection is told to come again');
+like($ws->close_reason(), qr/^the instance is stopped retry_after=\d+$/,
+    'by the gateway, before the agent had to end');
 ok(wait_for(sub { http_get('/agents/echo/') =~ / 404 / }, 15), 'not found');
 ok(wait_for(sub { !grep { -e "/proc/$_->{pid}" } @i }, 10), 'no process');
 is(scalar @{ $d->api('GET', '/services')->{items} }, 0, 'no service');

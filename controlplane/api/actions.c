@@ -13,6 +13,7 @@
 #include <corral_schema.h>
 
 #include "../base/log.h"
+#include "../model/select.h"
 #include "api.h"
 
 
@@ -64,6 +65,9 @@ static corrald_actions_t *corrald_actions_make(corrald_rest_t *r,
 static void corrald_actions_run(void *data);
 static void corrald_actions_written(const corrald_result_t *result,
     void *data);
+static void corrald_actions_missing(corrald_actions_batch_t *batch,
+    const json_t *ids);
+static void corrald_actions_batch_end(corrald_actions_batch_t *batch);
 static void corrald_actions_batched(corrald_actions_t *a,
     const corrald_result_t *result);
 static void corrald_actions_scaled(const corrald_result_t *result,
@@ -138,9 +142,8 @@ corrald_actions_action(corrald_rest_t *r)
 void
 corrald_actions_batch(corrald_rest_t *r)
 {
-    int                           all;
     size_t                        i, n;
-    const char                   *err;
+    corrald_check_t               check;
     corrald_actions_t            *a;
     corrald_uri_row_t            *rows;
     const corrald_actions_row_t  *action;
@@ -152,33 +155,15 @@ corrald_actions_batch(corrald_rest_t *r)
         return;
     }
 
-    all = json_is_true(json_object_get(r->json, "all"));
+    corrald_check_init(&check);
 
-    if (!all && json_object_get(r->json, "ids") == NULL
-        && json_object_get(r->json, "labels") == NULL
-        && json_object_get(r->json, "tags") == NULL)
-    {
-        corrald_rest_problem(r, CORRALD_PROBLEM_VALIDATION_FAILED, "say which "
-                             "services: \"ids\", \"labels\", \"tags\" or "
-                             "\"all\": true");
+    if (corrald_select_check(&check, r->json) != 0) {
+        corrald_rest_check(r, &check);
+        corrald_check_free(&check);
         return;
     }
 
-    rows = corrald_services_select(r->json, "name", &n, &err);
-
-    if (rows == NULL) {
-        corrald_rest_problem(r, CORRALD_PROBLEM_VALIDATION_FAILED, "%s", err);
-        return;
-    }
-
-    corrald_uri_sort(rows, n, 0);
-
-    if (n == 0) {
-        free(rows);
-        corrald_rest_json(r, 200, json_pack("{s:[], s:i, s:i}", "items",
-                                            "total", 0, "failed", 0));
-        return;
-    }
+    corrald_check_free(&check);
 
     batch = calloc(1, sizeof(*batch));
 
@@ -187,9 +172,13 @@ corrald_actions_batch(corrald_rest_t *r)
         abort();
     }
 
+    rows = corrald_services_select(r->json, "name", &n);
+    corrald_uri_sort(rows, n, 0);
+
     batch->r = r;
     batch->items = json_array();
-    batch->left = n;
+    batch->left = n + 1;             /* none is the last before all are begun */
+    corrald_actions_missing(batch, json_object_get(r->json, "ids"));
 
     for (i = 0; i < n; i++) {
         a = corrald_actions_make(r, action, rows[i].data);
@@ -198,6 +187,49 @@ corrald_actions_batch(corrald_rest_t *r)
     }
 
     free(rows);
+    corrald_actions_batch_end(batch);
+}
+
+
+/* what was named and is not there is told, too */
+
+static void
+corrald_actions_missing(corrald_actions_batch_t *batch, const json_t *ids)
+{
+    size_t       i;
+    json_t      *id;
+    const char  *name;
+
+    json_array_foreach(ids, i, id) {
+        name = json_string_value(id);
+
+        if (corrald_store_service(name) == NULL) {
+            batch->failed++;
+            json_array_append_new(batch->items,
+                                  json_pack("{s:n, s:s, s:i, s:o}",
+                                            "service_id", "name", name,
+                                            "status", 404, "detail",
+                                            json_sprintf("there is no service "
+                                                         "\"%s\"", name)));
+        }
+    }
+}
+
+
+static void
+corrald_actions_batch_end(corrald_actions_batch_t *batch)
+{
+    if (--batch->left > 0) {
+        return;
+    }
+
+    corrald_rest_changed(batch->r, 200,
+                         json_pack("{s:I, s:I, s:o}", "total", (json_int_t)
+                                   json_array_size(batch->items),
+                                   "failed", (json_int_t) batch->failed,
+                                   "items", batch->items),
+                         batch->revision);
+    free(batch);
 }
 
 
@@ -526,15 +558,7 @@ corrald_actions_batched(corrald_actions_t *a, const corrald_result_t *result)
     json_array_append_new(batch->items, item);
     free(a);
 
-    if (--batch->left == 0) {
-        corrald_rest_changed(batch->r, 200,
-                             json_pack("{s:I, s:I, s:o}", "total", (json_int_t)
-                                       json_array_size(batch->items),
-                                       "failed", (json_int_t) batch->failed,
-                                       "items", batch->items),
-                             batch->revision);
-        free(batch);
-    }
+    corrald_actions_batch_end(batch);
 }
 
 

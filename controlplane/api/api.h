@@ -26,7 +26,7 @@ const corrald_entry_t *corrald_services_find(corrald_rest_t *r);
 
 /* Rows of the services that a query or a body selects; freed by the caller. */
 corrald_uri_row_t *corrald_services_select(const json_t *filter,
-    const char *sort, size_t *n, const char **err);
+    const char *sort, size_t *n);
 
 /* As the API shows it; a new reference. */
 json_t *corrald_services_show(const corrald_entry_t *entry);
@@ -83,6 +83,7 @@ json_t *corrald_routes_show(const corrald_entry_t *entry);
 /* trace.c */
 
 void corrald_trace_test(corrald_rest_t *r);
+void corrald_trace_close(void);
 
 
 /* drains.c */

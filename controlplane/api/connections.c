@@ -55,6 +55,10 @@ corrald_connections_list(corrald_rest_t *r)
 {
     json_t  *filter;
 
+    if (corrald_rest_query_words(r, "status", "active closing") != 0) {
+        return;
+    }
+
     filter = corrald_connections_query(r);
 
     if (filter) {
@@ -158,8 +162,15 @@ corrald_connections_close(corrald_rest_t *r)
     code = value ? json_integer_value(value) : 1000;
 
     if (!corrald_connections_code(code)) {
-        (void) corrald_check_error(&check, "/code", "can be 1000, 1001, 1008, "
-                                   "1011, 1012, 1013 or from 3000 to 4999");
+        (void) corrald_check_error(&check, "/code", "is %lld, it must be 1000, "
+                                   "1001, 1008, 1011, 1012, 1013 or from 3000 "
+                                   "to 4999, as a number", (long long) code);
+    }
+
+    value = json_object_get(r->json, "all");
+
+    if (value && !json_is_boolean(value)) {
+        (void) corrald_check_error(&check, "/all", "must be true or false");
     }
 
     value = json_object_get(r->json, "reason");
@@ -223,9 +234,10 @@ corrald_connections_renew(corrald_rest_t *r)
     expires = name ? corrald_clock_parse(name) : -1;
 
     if (expires <= corrald_clock_ms() || json_object_size(r->json) != 1) {
-        (void) corrald_check_error(&check, "/expires_at", "must be a time to "
-                                   "come, as \"2030-01-01T00:00:00Z\", and the "
-                                   "only member");
+        (void) corrald_check_error(&check, "/expires_at", "is \"%.64s\", it "
+                                   "must be a time to come, as "
+                                   "\"2030-01-01T00:00:00Z\", and the only "
+                                   "member", name ? name : "");
         corrald_rest_check(r, &check);
         corrald_check_free(&check);
         return;
@@ -235,7 +247,8 @@ corrald_connections_renew(corrald_rest_t *r)
 
     if (filter == NULL || corrald_filter_check(&check, filter) != 0) {
         corrald_rest_problem(r, CORRALD_PROBLEM_CONNECTION_NOT_FOUND,
-                             "Connection not found");
+                             "there is no connection \"%.64s\"",
+                             r->params[0]);
 
     } else {
         memset(&command, 0, sizeof(command));
@@ -283,7 +296,8 @@ corrald_connections_renewed(json_t *value, const char *err, void *data)
 
     } else {
         corrald_rest_problem(r, CORRALD_PROBLEM_CONNECTION_NOT_FOUND,
-                             "Connection not found");
+                             "there is no connection \"%.64s\"",
+                             r->params[0]);
     }
 }
 
@@ -337,7 +351,7 @@ static json_t *
 corrald_connections_query(corrald_rest_t *r)
 {
     size_t           i;
-    json_t          *filter;
+    json_t          *filter, *error;
     const char      *wanted;
     corrald_check_t  check;
 
@@ -355,8 +369,11 @@ corrald_connections_query(corrald_rest_t *r)
     corrald_check_init(&check);
 
     if (corrald_filter_check(&check, filter) != 0) {
-        corrald_rest_problem(r, CORRALD_PROBLEM_INVALID_PARAMETER, "%s",
-                             check.sentence);
+        error = json_array_get(check.errors, 0);
+        corrald_rest_problem(r, CORRALD_PROBLEM_INVALID_PARAMETER,
+                             "\"%s\" %s", corrald_doc_str(error, "pointer")
+                             + sizeof("/filter/") - 1,
+                             corrald_doc_str(error, "detail"));
         json_decref(filter);
         filter = NULL;
     }

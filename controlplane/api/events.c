@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <corral_schema.h>
+
 #include "../base/bus.h"
 #include "../base/clock.h"
 #include "../base/log.h"
@@ -23,6 +25,13 @@
 
 
 #define CORRALD_EVENTS_BATCH  1000
+
+/* what types= can have: types, and kinds of what an event is about */
+
+#define corrald_events_word(type, text)  " " #type
+#define CORRALD_EVENTS_WORDS                                                  \
+    CORRAL_EVENTS(corrald_events_word)                                        \
+    " service instance rule connection revocation node worker"
 
 
 typedef struct corrald_events_s  corrald_events_t;
@@ -89,7 +98,8 @@ corrald_events_list(corrald_rest_t *r)
         || corrald_rest_query_bool(r, "snapshot", 0, &snapshot) != 0
         || corrald_rest_query_int(r, "limit", 100, 1, CORRALD_EVENTS_BATCH,
                                   &limit)
-           != 0)
+           != 0
+        || corrald_rest_query_words(r, "types", CORRALD_EVENTS_WORDS) != 0)
     {
         return;
     }

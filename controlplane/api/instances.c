@@ -376,8 +376,9 @@ corrald_instances_heartbeat(corrald_rest_t *r)
                 health = "unhealthy";
 
             } else {
-                (void) corrald_check_error(&check, "/status", "can be: pass "
-                                           "warn fail");
+                (void) corrald_check_error(&check, "/status", "is \"%.64s\", "
+                                           "it can be: pass warn fail",
+                                           status);
             }
         }
 
@@ -522,6 +523,16 @@ corrald_instances_page(corrald_rest_t *r, const char *service_id)
     int                       descending;
     const char               *sort;
     corrald_instances_rows_t  c;
+
+    if (corrald_rest_query_words(r, "state",
+                         corrald_doc_field(CORRALD_INSTANCE, "state")->values)
+        != 0
+        || corrald_rest_query_words(r, "health",
+                         corrald_doc_field(CORRALD_INSTANCE, "health")->values)
+           != 0)
+    {
+        return;
+    }
 
     sort = corrald_rest_query(r, "sort");
     sort = sort ? sort : "instance_id";

@@ -12,8 +12,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include <corral_duration.h>
-
 #include "../base/clock.h"
 #include "../base/conf.h"
 #include "../base/crypt.h"
@@ -299,12 +297,12 @@ static const corrald_rest_route_t  corrald_rest_table[] = {
     { "GET", "/api/v1/nodes", "nodes:read",
       ANY, corrald_cluster_nodes,
       "", "NodeList",
-      "",
+      PAGE,
       "Nodes and their leases." },
     { "GET", "/api/v1/gateways", "nodes:read",
       ANY, corrald_cluster_gateways,
       "", "GatewayList",
-      "",
+      PAGE,
       "nginx workers and the revision each serves from." },
     { "POST", "/api/v1/gateways/{gateway}/actions/drain", "connections:close",
       WRITE, corrald_drains_gateway,
@@ -387,6 +385,7 @@ typedef struct {
 } corrald_rest_wait_t;
 
 
+static int corrald_rest_utf8(const corrald_rest_t *r);
 static int corrald_rest_find(corrald_rest_t *r);
 static void corrald_rest_allow(corrald_rest_t *r, const char *methods);
 static int corrald_rest_key(corrald_rest_t *r);
@@ -474,6 +473,10 @@ corrald_rest_run(corrald_rest_t *r)
                          "reached: this may be stale\"");
     }
 
+    if (corrald_rest_query_known(r) != 0) {
+        return;
+    }
+
     /* looked at before the change, not when it is made */
 
     wait = corrald_rest_query(r, "wait");
@@ -523,15 +526,6 @@ corrald_rest_free(corrald_rest_t *r)
 }
 
 
-/* A parameter of the query, or NULL. */
-
-const char *
-corrald_rest_query(const corrald_rest_t *r, const char *name)
-{
-    return json_string_value(json_object_get(r->query, name));
-}
-
-
 /* A header of the request, or NULL. */
 
 const char *
@@ -543,96 +537,9 @@ corrald_rest_header(const corrald_rest_t *r, const char *name)
 }
 
 
-/* Each of these returns 0, or -1 after a problem was answered. */
-
-int
-corrald_rest_query_int(corrald_rest_t *r, const char *name, int64_t preset,
-    int64_t min, int64_t max, int64_t *value)
-{
-    char        *end;
-    const char  *text;
-
-    text = corrald_rest_query(r, name);
-    *value = preset;
-
-    if (text == NULL) {
-        return 0;
-    }
-
-    *value = strtoll(text, &end, 10);
-
-    if (*text == '\0' || *end != '\0' || *value < min || *value > max) {
-        corrald_rest_problem(r, CORRALD_PROBLEM_INVALID_PARAMETER,
-                             "\"%s\" is \"%.64s\", it must be an integer from "
-                             "%lld to %lld", name, text, (long long) min,
-                             (long long) max);
-        return -1;
-    }
-
-    return 0;
-}
-
-
-int
-corrald_rest_query_bool(corrald_rest_t *r, const char *name, int preset,
-    int *value)
-{
-    const char  *text;
-
-    text = corrald_rest_query(r, name);
-    *value = preset;
-
-    if (text == NULL) {
-        return 0;
-    }
-
-    if (strcmp(text, "1") == 0 || strcmp(text, "true") == 0) {
-        *value = 1;
-
-    } else if (strcmp(text, "0") == 0 || strcmp(text, "false") == 0) {
-        *value = 0;
-
-    } else {
-        corrald_rest_problem(r, CORRALD_PROBLEM_INVALID_PARAMETER,
-                             "\"%s\" is \"%.64s\", it can be: true false 1 0",
-                             name, text);
-        return -1;
-    }
-
-    return 0;
-}
-
-
-int
-corrald_rest_query_ms(corrald_rest_t *r, const char *name, int64_t preset,
-    int64_t min, int64_t max, int64_t *value)
-{
-    const char  *text;
-
-    text = corrald_rest_query(r, name);
-    *value = preset;
-
-    if (text == NULL) {
-        return 0;
-    }
-
-    *value = corral_duration_parse(text, strlen(text));
-
-    if (*value < min || *value > max) {
-        corrald_rest_problem(r, CORRALD_PROBLEM_INVALID_PARAMETER,
-                             "\"%s\" is \"%.64s\", it must be a duration from "
-                             "%lldms to %lldms", name, text, (long long) min,
-                             (long long) max);
-        return -1;
-    }
-
-    return 0;
-}
-
-
 /*
  * Parses the body into r->json.  Without a body and if none is required it is
- * an empty object.
+ * an empty object.  Returns 0, or -1 after a problem was answered.
  */
 
 int
@@ -1081,6 +988,28 @@ corrald_rest_page(corrald_rest_t *r, corrald_uri_row_t *rows, size_t n,
 }
 
 
+/* Names are UTF-8, or no answer could say them. */
+
+static int
+corrald_rest_utf8(const corrald_rest_t *r)
+{
+    int      i;
+    json_t  *text;
+
+    for (i = 0; i < CORRALD_URI_PARAMS; i++) {
+        text = json_string(r->params[i]);
+
+        if (text == NULL) {
+            return 0;
+        }
+
+        json_decref(text);
+    }
+
+    return 1;
+}
+
+
 /* Finds the route.  Returns 0, or -1 after a problem was answered. */
 
 static int
@@ -1107,9 +1036,10 @@ corrald_rest_find(corrald_rest_t *r)
 
         match = corrald_uri_match(route->path, r->uri, r->params);
 
-        if (match == -1) {
+        if (match == -1 || (match == 1 && !corrald_rest_utf8(r))) {
             corrald_rest_problem(r, CORRALD_PROBLEM_BAD_REQUEST,
-                                 "the path is not encoded properly");
+                                 "the path is not encoded properly: as %%XX, "
+                                 "no %%00, and UTF-8 when decoded");
             return -1;
         }
 

@@ -93,12 +93,16 @@ struct corrald_rest_s {
 /* ---- for handlers: what was asked ---- */
 
 const char *corrald_rest_query(const corrald_rest_t *r, const char *name);
+int corrald_rest_query_known(corrald_rest_t *r)
+    __attribute__((warn_unused_result));
 const char *corrald_rest_header(const corrald_rest_t *r, const char *name);
 int corrald_rest_query_int(corrald_rest_t *r, const char *name, int64_t preset,
     int64_t min, int64_t max, int64_t *value)
     __attribute__((warn_unused_result));
 int corrald_rest_query_bool(corrald_rest_t *r, const char *name, int preset,
     int *value) __attribute__((warn_unused_result));
+int corrald_rest_query_words(corrald_rest_t *r, const char *name,
+    const char *words) __attribute__((warn_unused_result));
 int corrald_rest_query_ms(corrald_rest_t *r, const char *name, int64_t preset,
     int64_t min, int64_t max, int64_t *value)
     __attribute__((warn_unused_result));

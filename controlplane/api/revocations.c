@@ -82,10 +82,10 @@ corrald_revocations_create(corrald_rest_t *r)
     id = json_string_value(json_object_get(r->json, "revocation_id"));
 
     if (id == NULL || !corrald_revocations_name(id)) {
-        (void) corrald_check_error(&check, "/revocation_id", "must be "
-                                   "token:ID, subject:NAME or session:ID, "
-                                   "with a name of 1 to %d bytes",
-                                   CORRAL_REVOCATION_NAME);
+        (void) corrald_check_error(&check, "/revocation_id", "is \"%.64s\", it "
+                                   "must be token:ID, subject:NAME or "
+                                   "session:ID, with a name of 1 to %d bytes",
+                                   id ? id : "", CORRAL_REVOCATION_NAME);
     }
 
     now = corrald_clock_ms() / 1000;
@@ -98,9 +98,11 @@ corrald_revocations_create(corrald_rest_t *r)
     }
 
     if (expires <= now || expires > now + CORRAL_REVOCATION_AGE) {
-        (void) corrald_check_error(&check, "/expires_at", "must be a time to "
-                                   "come, within 366 days, as "
-                                   "\"2030-01-01T00:00:00Z\"");
+        name = json_string_value(value);
+        (void) corrald_check_error(&check, "/expires_at", "is \"%.64s\", it "
+                                   "must be a time to come, within 366 days, "
+                                   "as \"2030-01-01T00:00:00Z\"",
+                                   name ? name : "");
     }
 
     if (json_array_size(check.errors)) {

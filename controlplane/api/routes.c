@@ -81,6 +81,8 @@ static void corrald_routes_changed(const corrald_result_t *result,
     void *data);
 static void corrald_routes_deleted(const corrald_result_t *result,
     void *data);
+static int corrald_routes_number(corrald_rest_t *r, const char *name,
+    int64_t min, int64_t max, int64_t *value);
 static size_t corrald_routes_positions(corrald_rest_t *r, json_t *order,
     corrald_op_t *ops);
 static void corrald_routes_reordered(const corrald_result_t *result,
@@ -260,11 +262,21 @@ void
 corrald_routes_reorder(corrald_rest_t *r)
 {
     size_t         i, n;
-    json_t        *order;
+    json_t        *order, *value;
+    const char    *name;
     corrald_op_t  *ops;
 
     if (corrald_rest_body(r, 1) != 0) {
         return;
+    }
+
+    json_object_foreach(r->json, name, value) {
+        if (!corrald_uri_word("order,start,step", name)) {
+            corrald_rest_problem(r, CORRALD_PROBLEM_VALIDATION_FAILED,
+                                 "\"%.64s\" is not a member: there are order, "
+                                 "start, step", name);
+            return;
+        }
     }
 
     order = json_object_get(r->json, "order");
@@ -296,31 +308,58 @@ corrald_routes_reorder(corrald_rest_t *r)
 }
 
 
+/* A number of the body, 10 unless given.  -1: a problem was answered. */
+
+static int
+corrald_routes_number(corrald_rest_t *r, const char *name, int64_t min,
+    int64_t max, int64_t *value)
+{
+    char    *text;
+    json_t  *number;
+
+    number = json_object_get(r->json, name);
+    *value = number ? json_integer_value(number) : 10;
+
+    if (number == NULL
+        || (json_is_integer(number) && *value >= min && *value <= max))
+    {
+        return 0;
+    }
+
+    text = json_dumps(number, JSON_ENCODE_ANY|JSON_COMPACT);
+    corrald_rest_problem(r, CORRALD_PROBLEM_VALIDATION_FAILED, "\"%s\" is "
+                         "%.64s, it must be an integer from %lld to %lld",
+                         name, text ? text : "?", (long long) min,
+                         (long long) max);
+    free(text);
+
+    return -1;
+}
+
+
 /* Makes an operation of each; fewer than there are: a problem was answered. */
 
 static size_t
 corrald_routes_positions(corrald_rest_t *r, json_t *order, corrald_op_t *ops)
 {
     size_t                  i, k, n;
-    json_t                 *start, *step;
     int64_t                 first, by;
     const char             *name;
     const corrald_entry_t  *entry;
 
-    start = json_object_get(r->json, "start");
-    step = json_object_get(r->json, "step");
-    first = start ? json_integer_value(start) : 10;
-    by = step ? json_integer_value(step) : 10;
     n = json_array_size(order);
 
-    if ((start && !json_is_integer(start)) || (step && !json_is_integer(step))
-        || by < 1 || by > 1000 || first < -1000000
-        || first + by * (int64_t) n > 1000000)
+    if (corrald_routes_number(r, "start", -1000000, 1000000, &first) != 0
+        || corrald_routes_number(r, "step", 1, 1000, &by) != 0)
     {
+        return 0;
+    }
+
+    if (first + by * (int64_t) (n - 1) > 1000000) {
         corrald_rest_problem(r, CORRALD_PROBLEM_VALIDATION_FAILED,
-                             "\"start\" (10) and \"step\" (10, from 1 to 1000)"
-                             " must be integers, and all priorities from "
-                             "-1000000 to 1000000");
+                             "the last of %zu rules would have the priority "
+                             "%lld, it must be from -1000000 to 1000000", n,
+                             (long long) (first + by * (int64_t) (n - 1)));
         return 0;
     }
 
@@ -328,10 +367,16 @@ corrald_routes_positions(corrald_rest_t *r, json_t *order, corrald_op_t *ops)
         name = json_string_value(json_array_get(order, i));
         entry = name ? corrald_store_rule(name) : NULL;
 
+        if (name == NULL) {
+            corrald_rest_problem(r, CORRALD_PROBLEM_VALIDATION_FAILED,
+                                 "item %zu of \"order\" must be a string", i);
+            break;
+        }
+
         if (entry == NULL) {
             corrald_rest_problem(r, CORRALD_PROBLEM_RULE_NOT_FOUND,
                                  "item %zu of \"order\": there is no rule "
-                                 "\"%.128s\"", i, name ? name : "");
+                                 "\"%.128s\"", i, name);
             break;
         }
 

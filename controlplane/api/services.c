@@ -84,8 +84,12 @@ corrald_services_list(corrald_rest_t *r)
 {
     int                 descending;
     size_t              n;
-    const char         *sort, *err;
+    const char         *sort;
     corrald_uri_row_t  *rows;
+
+    if (corrald_rest_query_words(r, "status", CORRALD_STATUS_WORDS) != 0) {
+        return;
+    }
 
     sort = corrald_rest_query(r, "sort");
     sort = sort ? sort : "name";
@@ -102,12 +106,7 @@ corrald_services_list(corrald_rest_t *r)
         return;
     }
 
-    rows = corrald_services_select(r->query, sort, &n, &err);
-
-    if (rows == NULL) {
-        corrald_rest_problem(r, CORRALD_PROBLEM_INVALID_PARAMETER, "%s", err);
-        return;
-    }
+    rows = corrald_services_select(r->query, sort, &n);
 
     if (!corrald_rest_not_modified(r, corrald_store_status()->revision)) {
         corrald_rest_page(r, rows, n, sort, descending,
@@ -349,32 +348,14 @@ corrald_services_collect(const corrald_entry_t *entry, void *data)
 
 
 /*
- * filter has any of: status, tags (any of them), name (a part of it), ids (ids
- * or names), labels ("k=v,k2" or an object: all of them).  NULL: *err says
- * what is wrong with it.
+ * filter was checked and has any of: status, tags (any of them), name (a part
+ * of it), ids (ids or names), labels ("k=v,k2" or an object: all of them).
  */
 
 corrald_uri_row_t *
-corrald_services_select(const json_t *filter, const char *sort, size_t *n,
-    const char **err)
+corrald_services_select(const json_t *filter, const char *sort, size_t *n)
 {
-    int                       i;
-    const char               *status;
-    corrald_services_rows_t   c;
-
-    status = corrald_doc_str(filter, "status");
-
-    for (i = 0; *status && i < CORRALD_STATUS_N; i++) {
-        if (strcmp(status, corrald_state_status_name(i)) == 0) {
-            break;
-        }
-    }
-
-    if (i == CORRALD_STATUS_N) {
-        *err = "\"status\" can be: stopping stopped running unhealthy error "
-               "starting";
-        return NULL;
-    }
+    corrald_services_rows_t  c;
 
     c.n = 0;
     c.filter = filter;
@@ -488,9 +469,8 @@ corrald_services_filter(const corrald_entry_t *entry, const json_t *filter)
 
     json_decref(instances);
 
-    return strcmp(text, corrald_state_status_name(
-                            corrald_state_status(entry->doc, &count)))
-           == 0;
+    return corrald_uri_word(text, corrald_state_status_name(
+                                 corrald_state_status(entry->doc, &count)));
 }
 
 

@@ -133,6 +133,7 @@
     X(Trace, strategy, string, "of the rule that matches")                    \
     X(Trace, candidates, array, "its targets that exist: {name, "             \
       "service_id, ready, weight}")                                           \
+    X(Trace, forced, object, "the candidate that force_by takes, or null")    \
     X(Trace, fallback, object, "likewise, or null")                           \
     X(Trace, rules, integer, "how many rules there are")                      \
     X(Trace, truncated, boolean, "trace does not hold all of them")           \

@@ -3,7 +3,8 @@
  * A dry run: which rule a request would match, which services it leads to, and
  * why every other rule was not the one.  The comparisons are the gateways' own
  * (model/route.c); which of the candidates a gateway takes depends on what it
- * has counted, so all are named.
+ * has counted, so all are named, and the one that the request forces.  What was
+ * compiled is kept as long as its document.
  */
 
 
@@ -11,6 +12,7 @@
 #include <string.h>
 
 #include "../base/log.h"
+#include "../base/map.h"
 #include "../model/route.h"
 #include "../model/view.h"
 #include "api.h"
@@ -23,6 +25,14 @@ typedef struct {
     const corrald_entry_t  **rules;
     size_t                   n;
 } corrald_trace_rules_t;
+
+
+/* a rule as it was compiled; with another document it is another one */
+
+typedef struct {
+    json_t                  *doc;
+    corrald_route_t         *route;
+} corrald_trace_compiled_t;
 
 
 /* services that are candidates of a rule */
@@ -38,11 +48,21 @@ static void corrald_trace_collect(const corrald_entry_t *entry, void *data);
 static int corrald_trace_compare(const void *one, const void *two);
 static json_t *corrald_trace_rule(const corrald_entry_t *entry,
     const json_t *request, json_t **matched);
+static corrald_route_t *corrald_trace_route(const corrald_entry_t *entry);
+static void corrald_trace_forget(void *value);
 static json_t *corrald_trace_targets(const json_t *rule);
 static void corrald_trace_tagged(const corrald_entry_t *entry, void *data);
 static json_t *corrald_trace_target(const corrald_entry_t *entry,
     const json_t *rule);
-static json_t *corrald_trace_answer(const json_t *matched);
+static json_t *corrald_trace_answer(const json_t *matched,
+    const json_t *request);
+static json_t *corrald_trace_forced(const json_t *rule,
+    const json_t *candidates, const json_t *request);
+
+
+/* by rule_id; what was deleted goes when there are more than rules */
+
+static corrald_map_t  corrald_trace_compiled;
 
 
 void
@@ -75,6 +95,10 @@ corrald_trace_test(corrald_rest_t *r)
         abort();
     }
 
+    if (corrald_trace_compiled.count > corrald_store_count(CORRALD_RULE)) {
+        corrald_map_free(&corrald_trace_compiled, corrald_trace_forget);
+    }
+
     corrald_store_each(CORRALD_RULE, corrald_trace_collect, &c);
     qsort(c.rules, c.n, sizeof(*c.rules), corrald_trace_compare);
 
@@ -98,7 +122,7 @@ corrald_trace_test(corrald_rest_t *r)
         json_decref(step);
     }
 
-    answer = corrald_trace_answer(matched);
+    answer = corrald_trace_answer(matched, r->json);
     json_object_set_new(answer, "rules", json_integer((json_int_t) c.n));
     json_object_set_new(answer, "truncated",
                         json_boolean(json_array_size(trace) < c.n));
@@ -139,14 +163,13 @@ corrald_trace_rule(const corrald_entry_t *entry, const json_t *request,
     json_t **matched)
 {
     int               holds;
-    char              err[CORRAL_DECODE_ERROR];
     json_t           *step, *failed, *targets;
     const char       *result;
     corrald_route_t  *route;
 
     failed = NULL;
     targets = NULL;
-    route = corrald_route_make(entry->doc, err, sizeof(err));
+    route = corrald_trace_route(entry);
     holds = route && corrald_route_test(route, entry->doc, request, &failed);
 
     if (!corrald_doc_bool(entry->doc, "enabled")) {
@@ -179,11 +202,64 @@ corrald_trace_rule(const corrald_entry_t *entry, const json_t *request,
 
     json_decref(targets);
 
-    if (route) {
-        corrald_route_free(route);
+    return step;
+}
+
+
+/* NULL: it cannot be compiled, and no gateway has it */
+
+static corrald_route_t *
+corrald_trace_route(const corrald_entry_t *entry)
+{
+    char                       err[CORRAL_DECODE_ERROR];
+    corrald_trace_compiled_t  *c;
+
+    c = corrald_map_get(&corrald_trace_compiled, entry->id);
+
+    if (c && c->doc == entry->doc) {
+        return c->route;
     }
 
-    return step;
+    if (c) {
+        corrald_trace_forget(corrald_map_del(&corrald_trace_compiled,
+                                             entry->id));
+    }
+
+    c = calloc(1, sizeof(*c));
+
+    if (c == NULL || corrald_map_set(&corrald_trace_compiled, entry->id, c))
+    {
+        corrald_log_error("no memory for a rule");
+        abort();
+    }
+
+    c->doc = json_incref(entry->doc);
+    c->route = corrald_route_make(entry->doc, err, sizeof(err));
+
+    return c->route;
+}
+
+
+static void
+corrald_trace_forget(void *value)
+{
+    corrald_trace_compiled_t  *c;
+
+    c = value;
+
+    if (c->route) {
+        corrald_route_free(c->route);
+    }
+
+    json_decref(c->doc);
+    free(c);
+}
+
+
+void
+corrald_trace_close(void)
+{
+    corrald_map_free(&corrald_trace_compiled, corrald_trace_forget);
 }
 
 
@@ -274,26 +350,56 @@ corrald_trace_target(const corrald_entry_t *entry, const json_t *rule)
 
 
 static json_t *
-corrald_trace_answer(const json_t *matched)
+corrald_trace_answer(const json_t *matched, const json_t *request)
 {
+    json_t                 *candidates;
     const corrald_entry_t  *fallback;
 
     if (matched == NULL) {
-        return json_pack("{s:n, s:n, s:[], s:n}", "matched", "strategy",
-                         "candidates", "fallback");
+        return json_pack("{s:n, s:n, s:[], s:n, s:n}", "matched", "strategy",
+                         "candidates", "forced", "fallback");
     }
 
     fallback = corrald_store_service(corrald_doc_str(matched,
                                                      "fallback_service"));
+    candidates = corrald_trace_targets(matched);
 
-    return json_pack("{s:{s:O, s:O, s:O}, s:O, s:o, s:o}",
+    return json_pack("{s:{s:O, s:O, s:O}, s:O, s:o, s:o, s:o}",
                      "matched",
                      "rule_id", json_object_get(matched, "rule_id"),
                      "name", json_object_get(matched, "name"),
                      "priority", json_object_get(matched, "priority"),
                      "strategy", json_object_get(matched, "target_strategy"),
-                     "candidates", corrald_trace_targets(matched),
+                     "candidates", candidates,
+                     "forced", corrald_trace_forced(matched, candidates,
+                                                    request),
                      "fallback", fallback
                                  ? corrald_trace_target(fallback, matched)
                                  : json_null());
+}
+
+
+/* the candidate that force_by names, if it is ready: no other is taken then */
+
+static json_t *
+corrald_trace_forced(const json_t *rule, const json_t *candidates,
+    const json_t *request)
+{
+    size_t       i;
+    json_t      *item;
+    const char  *name;
+
+    name = corrald_route_first(request, corrald_doc_str(rule, "force_by"));
+
+    json_array_foreach((json_t *) candidates, i, item) {
+        if (name
+            && (strcmp(name, corrald_doc_str(item, "name")) == 0
+                || strcmp(name, corrald_doc_str(item, "service_id")) == 0))
+        {
+            return json_integer_value(json_object_get(item, "ready")) > 0
+                   ? json_incref(item) : json_null();
+        }
+    }
+
+    return json_null();
 }

@@ -267,7 +267,10 @@ corral_call_write(char *data, size_t size, size_t n, void *ctx)
 }
 
 
-/* the message: an argument, --data, or the file that --data names with "@" */
+/*
+ * The message: an argument, --data, or the file that --data names with "@".
+ * NULL: none was given, or it was said what is wrong with it.
+ */
 
 static char *
 corral_call_message(corral_run_t *run, size_t *len)
@@ -278,6 +281,12 @@ corral_call_message(corral_run_t *run, size_t *len)
     data = run->nargs > 1 ? run->args[1] : run->data;
 
     if (data == NULL) {
+        return NULL;
+    }
+
+    if (run->nargs > 1 && run->data) {
+        corral_output_error("the message is given twice: \"%s\" and --data",
+                            data);
         return NULL;
     }
 
@@ -311,7 +320,10 @@ corral_call_websocket(corral_run_t *run, const char *url)
     message = corral_call_message(run, &len);
     code = CORRAL_FAILED;
 
-    if (message == NULL && !run->follow) {
+    if (message == NULL && (run->nargs > 1 || run->data)) {
+        code = CORRAL_USAGE;
+
+    } else if (message == NULL && !run->follow) {
         corral_output_error("usage: corral call SERVICE MESSAGE, or --follow "
                             "to only listen");
         code = CORRAL_USAGE;
@@ -377,8 +389,9 @@ corral_call_connect(corral_call_t *call, const char *url)
     }
 
     if (rc != CURLE_OK) {
-        corral_output_error("%s: %s; is the gateway running?", url,
-                            curl_easy_strerror(rc));
+        corral_output_error("%s: %s%s", url, curl_easy_strerror(rc),
+                            rc == CURLE_COULDNT_CONNECT
+                            ? "; is the gateway running?" : "");
         return -1;
     }
 

@@ -67,72 +67,31 @@ static const corral_column_t  corral_connections_columns[] = {
 };
 
 
-/* all pages as one list */
-
 corral_exit_e
 corral_connections_list(corral_run_t *run)
 {
-    char            *escaped;
-    json_t          *filter, *list, *value, *next;
-    const char      *name;
-    corral_exit_e    code;
-    corrald_buf_t    query, path;
-    corral_answer_t  answer;
+    char           *escaped;
+    json_t         *filter, *value;
+    const char     *name;
+    corral_exit_e   code;
+    corrald_buf_t   path;
 
     filter = corral_connections_filter(run);
-    list = NULL;
 
-    corrald_buf_init(&query, 8192);
-    corrald_buf_str(&query, "/api/v1/connections?limit=1000");
+    corrald_buf_init(&path, 16384);
+    corrald_buf_str(&path, "/api/v1/connections?limit=1000");
 
     json_object_foreach(filter, name, value) {
         escaped = corral_http_escape(json_string_value(value));
-        corrald_buf_printf(&query, "&%s=%s", name, escaped);
+        corrald_buf_printf(&path, "&%s=%s", name, escaped);
         free(escaped);
     }
 
     json_decref(filter);
-    next = NULL;
 
-    do {
-        corrald_buf_init(&path, 16384);
-        corrald_buf_str(&path, query.data);
-
-        if (next) {
-            escaped = corral_http_escape(json_string_value(next));
-            corrald_buf_printf(&path, "&cursor=%s", escaped);
-            free(escaped);
-            json_decref(next);
-        }
-
-        code = corral_get(run, path.data, &answer);
-        corrald_buf_free(&path);
-        next = NULL;
-
-        if (code == CORRAL_OK) {
-            value = json_object_get(answer.body, "next_cursor");
-            next = json_is_string(value) ? json_incref(value) : NULL;
-
-            if (list == NULL) {
-                list = json_incref(answer.body);
-
-            } else {
-                json_array_extend(json_object_get(list, "items"),
-                                  json_object_get(answer.body, "items"));
-            }
-        }
-
-        corral_http_free(&answer);
-
-    } while (next);
-
-    if (code == CORRAL_OK) {
-        corral_show_list(run, list, corral_connections_columns,
-                         "connection_id");
-    }
-
-    json_decref(list);
-    corrald_buf_free(&query);
+    code = corral_list(run, path.data, corral_connections_columns,
+                       "connection_id");
+    corrald_buf_free(&path);
 
     return code;
 }

@@ -35,6 +35,7 @@ typedef struct {
 } corral_option_t;
 
 
+static void corral_unknown(const char *name);
 static int corral_parse(int argc, char **argv, corral_run_t *run);
 static int corral_option(corral_run_t *run, int letter, int i,
     const char *value);
@@ -42,6 +43,7 @@ static int corral_values(corral_run_t *run);
 static long corral_seconds(const char *name, const char *value);
 static const corral_command_t *corral_find(const char *name,
     const char *second);
+static const char *corral_words(const char *name, char *first, size_t size);
 static int corral_takes(const corral_command_t *command, const char *option);
 static int corral_where(corral_run_t *run);
 static char *corral_token(const char *path);
@@ -340,8 +342,7 @@ main(int argc, char **argv)
     }
 
     if (run.command == NULL) {
-        corral_output_error("there is no command \"%s\"; \"corral help\" "
-                            "lists them", argv[1]);
+        corral_unknown(argv[1]);
         return CORRAL_USAGE;
     }
 
@@ -372,10 +373,50 @@ main(int argc, char **argv)
     code = run.command->run(&run);
 
     if (fflush(stdout) != 0 || ferror(stdout)) {
+
+        /* who does not read any more needs no explanation */
+
+        if (!corral_output_closed()) {
+            corral_output_error("standard output cannot be written");
+        }
+
         return CORRAL_FAILED;
     }
 
     return code;
+}
+
+
+/* the second words of one that has two are named */
+
+static void
+corral_unknown(const char *name)
+{
+    char                     first[32];
+    const char              *second;
+    corrald_buf_t            b;
+    const corral_command_t  *c;
+
+    corrald_buf_init(&b, 1024);
+    corrald_buf_str(&b, "");
+
+    for (c = corral_commands; c->name; c++) {
+        second = corral_words(c->name, first, sizeof(first));
+
+        if (second && strcmp(first, name) == 0) {
+            corrald_buf_printf(&b, " %s", second);
+        }
+    }
+
+    if (b.len) {
+        corral_output_error("\"%s\" needs a second word, it can be:%s", name,
+                            b.data);
+    } else {
+        corral_output_error("there is no command \"%s\"; \"corral help\" "
+                            "lists them", name);
+    }
+
+    corrald_buf_free(&b);
 }
 
 
@@ -709,10 +750,14 @@ corral_help(corral_run_t *run)
                                  run->nargs > 1 ? run->args[1] : NULL)
                    : NULL;
 
+    if (run->nargs == 1 && c == NULL) {
+        corral_unknown(run->args[0]);
+        return CORRAL_USAGE;
+    }
+
     if (run->nargs && c == NULL) {
-        corral_output_error("there is no command \"%s%s%s\"", run->args[0],
-                            run->nargs > 1 ? " " : "",
-                            run->nargs > 1 ? run->args[1] : "");
+        corral_output_error("there is no command \"%s %s\"", run->args[0],
+                            run->args[1]);
         return CORRAL_USAGE;
     }
 
@@ -763,9 +808,16 @@ corral_help(corral_run_t *run)
 static corral_exit_e
 corral_version(corral_run_t *run)
 {
-    (void) run;
+    json_t  *version;
 
-    printf("corral %s\n", CORRAL_VERSION);
+    if (run->format == CORRAL_JSON) {
+        version = json_pack("{s:s}", "version", CORRAL_VERSION);
+        corral_output_json(version, 1);
+        json_decref(version);
+
+    } else {
+        printf("corral %s\n", CORRAL_VERSION);
+    }
 
     return CORRAL_OK;
 }
@@ -879,37 +931,6 @@ corral_get(corral_run_t *run, const char *path, corral_answer_t *answer)
     }
 
     return CORRAL_OK;
-}
-
-
-void
-corral_show_list(corral_run_t *run, json_t *body,
-    const corral_column_t *columns, const char *name)
-{
-    size_t       i;
-    json_t      *items, *item;
-    const char  *s;
-
-    items = json_object_get(body, "items");
-
-    switch (run->format) {
-
-    case CORRAL_JSON:
-        corral_output_json(body, 1);
-        break;
-
-    case CORRAL_NAME:
-        json_array_foreach(items, i, item) {
-            s = json_string_value(json_object_get(item, name));
-            printf("%s\n", s ? s : "");
-        }
-
-        break;
-
-    default: /* CORRAL_TABLE */
-        corral_output_table(columns, items);
-        break;
-    }
 }
 
 

@@ -95,8 +95,15 @@ corral_exit_e corral_refused(corral_answer_t *answer, corral_exit_e code);
 corral_exit_e corral_get(corral_run_t *run, const char *path,
     corral_answer_t *answer);
 
-/* Prints a list by the format: table of its items, JSON, or names. */
-void corral_show_list(corral_run_t *run, json_t *body,
+/*
+ * Lists, with all their pages: gets one (NULL: why not was said), prints one by
+ * the format, as a table of its items, JSON, or names; or both.
+ */
+json_t *corral_list_get(corral_run_t *run, const char *path,
+    corral_exit_e *code);
+void corral_list_show(corral_run_t *run, json_t *body,
+    const corral_column_t *columns, const char *name);
+corral_exit_e corral_list(corral_run_t *run, const char *path,
     const corral_column_t *columns, const char *name);
 
 /* fmt has one %s, for the percent-encoded name; to be freed. */

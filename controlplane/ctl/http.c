@@ -206,7 +206,10 @@ corral_http_idle(void *ctx, curl_off_t total, curl_off_t now,
     corral_http_call_t  *call;
 
     call = ctx;
-    call->ended = corral_output_closed();
+
+    if (corral_output_closed()) {
+        call->ended = 1;
+    }
 
     return call->ended;
 }

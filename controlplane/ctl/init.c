@@ -101,6 +101,7 @@ corral_init_init(corral_run_t *run)
 {
     char                            cwd[4096], text[8192];
     size_t                          i;
+    json_t                         *made;
     const char                     *name, *wanted;
     const corral_init_template_t   *t;
 
@@ -127,7 +128,7 @@ corral_init_init(corral_run_t *run)
         }
     }
 
-    if (name[i] || i > 63) {
+    if (name[i] || i == 0 || i > 63) {
         corral_output_error("\"%s\" is not a name for a service: up to 63 "
                             "letters, digits, \".\", \"_\" and \"-\"", name);
         return CORRAL_USAGE;
@@ -161,6 +162,13 @@ corral_init_init(corral_run_t *run)
         || corral_init_write(name, "service.yaml", text, 0644) != 0)
     {
         return CORRAL_FAILED;
+    }
+
+    if (run->format == CORRAL_JSON) {
+        made = json_pack("{s:s, s:[s++, s++]}", "service", name, "files", name,
+                         "/", t->file, name, "/", "service.yaml");
+        corral_output_json(made, 1);
+        json_decref(made);
     }
 
     corral_output_note("made %s/%s and %s/service.yaml\n"

@@ -27,19 +27,8 @@ static const corral_column_t  corral_revoke_columns[] = {
 corral_exit_e
 corral_revoke_list(corral_run_t *run)
 {
-    corral_exit_e    code;
-    corral_answer_t  answer;
-
-    code = corral_get(run, "/api/v1/revocations?limit=1000", &answer);
-
-    if (code == CORRAL_OK) {
-        corral_show_list(run, answer.body, corral_revoke_columns,
-                         "revocation_id");
-    }
-
-    corral_http_free(&answer);
-
-    return code;
+    return corral_list(run, "/api/v1/revocations?limit=1000",
+                       corral_revoke_columns, "revocation_id");
 }
 
 
@@ -114,6 +103,11 @@ corral_revoke_undo(corral_run_t *run)
             corral_refused(&answer, code);
 
         } else {
+
+            if (run->format == CORRAL_JSON) {
+                corral_output_json(answer.body, 1);
+            }
+
             corral_output_note("%s: revoked no longer", run->args[i]);
         }
 

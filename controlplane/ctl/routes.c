@@ -52,22 +52,8 @@ static char *corral_routes_decode(const char *text, size_t len);
 corral_exit_e
 corral_routes_list(corral_run_t *run)
 {
-    corral_exit_e    code;
-    corral_answer_t  answer;
-
-    code = corral_get(run, "/api/v1/routes?limit=1000", &answer);
-
-    if (code == CORRAL_OK) {
-        corral_show_list(run, answer.body, corral_routes_columns, "name");
-
-        if (json_is_true(json_object_get(answer.body, "has_more"))) {
-            corral_output_note("there are more than 1000");
-        }
-    }
-
-    corral_http_free(&answer);
-
-    return code;
+    return corral_list(run, "/api/v1/routes?limit=1000",
+                       corral_routes_columns, "name");
 }
 
 
@@ -226,7 +212,7 @@ corral_routes_file(corral_run_t *run)
 {
     char    *text, err[512];
     size_t   len;
-    json_t  *docs, *doc;
+    json_t  *docs, *doc, *rule;
 
     if (run->file == NULL) {
         corral_output_error("usage: corral routes add -f FILE");
@@ -243,6 +229,7 @@ corral_routes_file(corral_run_t *run)
     free(text);
 
     doc = json_array_get(docs, 0);
+    rule = json_string("rule");
 
     if (docs == NULL) {
         corral_output_error("%s: %s", run->file, err);
@@ -253,7 +240,14 @@ corral_routes_file(corral_run_t *run)
         doc = NULL;
     }
 
+    /* a document of corral apply says what it is */
+
+    if (doc && json_equal(json_object_get(doc, "kind"), rule)) {
+        json_object_del(doc, "kind");
+    }
+
     json_incref(doc);
+    json_decref(rule);
     json_decref(docs);
 
     return doc;
@@ -354,7 +348,7 @@ corral_routes_reorder(corral_run_t *run)
     json_decref(body);
 
     if (code == CORRAL_OK && run->format != CORRAL_JSON) {
-        corral_show_list(run, answer.body, corral_routes_columns, "name");
+        corral_list_show(run, answer.body, corral_routes_columns, "name");
     }
 
     corral_http_free(&answer);
@@ -402,6 +396,13 @@ corral_routes_test(corral_run_t *run)
                (long long) json_integer_value(json_object_get(item, "ready")),
                (long long) json_integer_value(json_object_get(item,
                                                               "weight")));
+    }
+
+    item = json_object_get(answer.body, "forced");
+
+    if (json_is_object(item)) {
+        printf("  %s is taken (force_by)\n",
+               json_string_value(json_object_get(item, "name")));
     }
 
     if (run->format == CORRAL_TABLE) {
@@ -453,19 +454,21 @@ corral_routes_why(json_t *trace)
 
 /*
  * A request as people write it: [METHOD] URL, then NAME:VALUE for headers and
- * MEMBER=VALUE for client_ip, tenant and the like.
+ * MEMBER=VALUE for client_ip, tenant, claim.NAME and the like.
  */
 
 static json_t *
 corral_routes_request(corral_run_t *run)
 {
     int           i;
-    json_t       *request;
+    json_t       *request, *claims;
     size_t        len;
     char         *path;
     const char   *url, *p, *equals, *colon;
 
     request = json_object();
+    claims = json_object();
+    json_object_set_new(request, "claims", claims);
     i = 0;
 
     if (run->nargs > 1 && strcspn(run->args[0], "/:=") == strlen(run->args[0]))
@@ -481,7 +484,7 @@ corral_routes_request(corral_run_t *run)
 
     if (p) {
         p += 3;
-        len = strcspn(p, "/?#:");
+        len = *p == '[' ? strcspn(p, "/?#]") + 1 : strcspn(p, "/?#:");
         json_object_set_new(request, "host", json_stringn(p, len));
         url = p + strcspn(p, "/?#");
     }
@@ -507,14 +510,25 @@ corral_routes_request(corral_run_t *run)
         equals = strchr(run->args[i], '=');
         colon = strchr(run->args[i], ':');
 
-        if (equals && (colon == NULL || equals < colon)) {
+        if (equals && strncmp(run->args[i], "claim.", 6) == 0) {
+            corral_routes_member(claims, run->args[i] + 6,
+                                 (size_t) (equals - run->args[i]) - 6,
+                                 json_string(equals + 1));
+
+        } else if (equals && (colon == NULL || equals < colon)) {
             corral_routes_member(request, run->args[i],
                                  (size_t) (equals - run->args[i]),
                                  json_string(equals + 1));
 
-        } else {
+        } else if (colon) {
             corral_routes_pair(request, "headers", run->args[i],
                                strlen(run->args[i]), ':');
+
+        } else {
+            corral_output_error("\"%s\" is not NAME:VALUE, a header, or "
+                                "MEMBER=VALUE", run->args[i]);
+            json_decref(request);
+            return NULL;
         }
     }
 

@@ -4,6 +4,7 @@
  */
 
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,8 @@ static corral_exit_e corral_service_act_one(corral_run_t *run,
 static corral_exit_e corral_service_act_many(corral_run_t *run,
     const char *action);
 static int corral_service_sure(corral_run_t *run, const char *what);
+static void corral_service_drains(json_t *service, const char *name,
+    char *last, size_t size);
 static int corral_service_settled(json_t *service, const char **why);
 
 
@@ -58,9 +61,9 @@ static const corral_column_t  corral_instance_columns[] = {
 corral_exit_e
 corral_service_ps(corral_run_t *run)
 {
-    char            *path;
-    corral_exit_e    code;
-    corral_answer_t  answer;
+    int             instances;
+    char           *path;
+    corral_exit_e   code;
 
     if (run->nargs + run->all + !!run->labels > 1) {
         corral_output_error("a name, --all and --labels exclude each other");
@@ -82,18 +85,12 @@ corral_service_ps(corral_run_t *run)
         path = strdup("/api/v1/services?limit=1000");
     }
 
-    code = corral_get(run, path, &answer);
+    instances = run->nargs || run->all;
 
-    if (code == CORRAL_OK && (run->nargs || run->all)) {
-        corral_show_list(run, answer.body, corral_instance_columns,
-                         "instance_id");
-
-    } else if (code == CORRAL_OK) {
-        corral_show_list(run, answer.body, corral_service_columns, "name");
-    }
-
+    code = corral_list(run, path, instances ? corral_instance_columns
+                                            : corral_service_columns,
+                       instances ? "instance_id" : "name");
     free(path);
-    corral_http_free(&answer);
 
     return code;
 }
@@ -105,7 +102,7 @@ corral_exit_e
 corral_service_describe(corral_run_t *run)
 {
     char            *path;
-    json_t          *items;
+    json_t          *list;
     corral_exit_e    code;
     corral_answer_t  answer;
 
@@ -151,16 +148,15 @@ corral_service_describe(corral_run_t *run)
 
     path = corral_path("/api/v1/services/%s/instances?limit=1000",
                                run->args[0]);
-    code = corral_get(run, path, &answer);
+    list = corral_list_get(run, path, &code);
     free(path);
 
-    if (code == CORRAL_OK) {
-        items = json_object_get(answer.body, "items");
+    if (list) {
         printf("\n");
-        corral_output_table(corral_instance_columns, items);
+        corral_output_table(corral_instance_columns,
+                            json_object_get(list, "items"));
+        json_decref(list);
     }
-
-    corral_http_free(&answer);
 
     return code;
 }
@@ -310,6 +306,10 @@ corral_service_act_many(corral_run_t *run, const char *action)
 
     items = json_object_get(answer.body, "items");
 
+    if (json_array_size(items) == 0) {
+        corral_output_note("no service is chosen: nothing to %s", action);
+    }
+
     json_array_foreach(items, i, item) {
         name = json_string_value(json_object_get(item, "name"));
         detail = json_string_value(json_object_get(item, "detail"));
@@ -390,9 +390,10 @@ corral_service_scale(corral_run_t *run)
     corral_exit_e    code;
     corral_answer_t  answer;
 
+    errno = 0;
     n = strtol(run->args[1], &last, 10);
 
-    if (*last != '\0' || last == run->args[1] || n < 0) {
+    if (*last != '\0' || last == run->args[1] || n < 0 || errno) {
         corral_output_error("\"%s\" is not a number of replicas",
                             run->args[1]);
         return CORRAL_USAGE;
@@ -449,7 +450,15 @@ corral_service_delete(corral_run_t *run)
             worst = worst ? worst : code;
 
         } else {
-            corral_output_note("%s: deleted", run->args[i]);
+
+            if (run->format == CORRAL_JSON) {
+                corral_output_json(answer.body, 1);
+            }
+
+            corral_output_note("%s: %s", run->args[i],
+                               answer.status == 202
+                               ? "is deleted when its open connections have "
+                                 "ended, or after drain_timeout" : "deleted");
         }
 
         corral_http_free(&answer);
@@ -481,12 +490,13 @@ corral_exit_e
 corral_service_wait_for(corral_run_t *run, const char *name)
 {
     int              done;
-    char            *path;
+    char            *path, last[256];
     time_t           until;
     const char      *why;
     corral_exit_e    code;
     corral_answer_t  answer;
 
+    last[0] = '\0';
     until = time(NULL) + (run->wait ? strtol(run->wait, NULL, 10)
                                     : CORRAL_SERVICE_WAIT);
     path = corral_path("/api/v1/services/%s", name);
@@ -520,14 +530,52 @@ corral_service_wait_for(corral_run_t *run, const char *name)
             break;
         }
 
+        corral_service_drains(answer.body, name, last, sizeof(last));
         corral_http_free(&answer);
         usleep(100000);
+    }
+
+    if (code == CORRAL_OK && run->format == CORRAL_JSON
+        && run->command->run == corral_service_wait)
+    {
+        corral_output_json(answer.body, 1);
     }
 
     corral_http_free(&answer);
     free(path);
 
     return code;
+}
+
+
+/* what takes long is said, once: open connections may stay to the end */
+
+static void
+corral_service_drains(json_t *service, const char *name, char *last,
+    size_t size)
+{
+    char         text[256], seconds[32];
+    json_t      *timeout;
+    json_int_t   draining;
+
+    draining = json_integer_value(json_object_get(
+                          json_object_get(service, "instances"), "draining"));
+    timeout = json_object_get(service, "drain_timeout");
+
+    if (draining == 0) {
+        return;
+    }
+
+    snprintf(seconds, sizeof(seconds), "%llds",
+             (long long) json_integer_value(timeout));
+    snprintf(text, sizeof(text), "%.64s: %lld draining, open connections have "
+             "up to %.24s to end (drain_timeout)", name, (long long) draining,
+             json_is_string(timeout) ? json_string_value(timeout) : seconds);
+
+    if (strcmp(text, last) != 0) {
+        corral_output_note("%s", text);
+        snprintf(last, size, "%s", text);
+    }
 }
 
 

@@ -131,37 +131,16 @@ corral_watch_query(corrald_buf_t *b, const char *name, const char *value)
 corral_exit_e
 corral_watch_nodes(corral_run_t *run)
 {
-    corral_exit_e    code;
-    corral_answer_t  answer;
-
-    code = corral_get(run, "/api/v1/nodes", &answer);
-
-    if (code == CORRAL_OK) {
-        corral_show_list(run, answer.body, corral_watch_node_columns, "node");
-    }
-
-    corral_http_free(&answer);
-
-    return code;
+    return corral_list(run, "/api/v1/nodes?limit=1000",
+                       corral_watch_node_columns, "node");
 }
 
 
 corral_exit_e
 corral_watch_gateways(corral_run_t *run)
 {
-    corral_exit_e    code;
-    corral_answer_t  answer;
-
-    code = corral_get(run, "/api/v1/gateways", &answer);
-
-    if (code == CORRAL_OK) {
-        corral_show_list(run, answer.body, corral_watch_gateway_columns,
-                         "worker");
-    }
-
-    corral_http_free(&answer);
-
-    return code;
+    return corral_list(run, "/api/v1/gateways?limit=1000",
+                       corral_watch_gateway_columns, "worker");
 }
 
 

@@ -487,15 +487,18 @@ corrald_describe_address(corrald_describe_t *d, corrald_describe_words_t *w,
                         strchr(host, ':') ? "[%s]:%s" : "%s:%s", host,
                         w->port);
 
+        /*
+         * as most servers take it, also where no resolver knows it; an agent
+         * on ::1 names that as its host
+         */
+
+        name = strcmp(host, "localhost") == 0 ? "127.0.0.1" : host;
+
         memset(&hints, 0, sizeof(hints));
         hints.ai_socktype = SOCK_STREAM;
-
-        /* as most servers take it; an agent on ::1 names that as its host */
-
-        hints.ai_family = strcmp(host, "localhost") == 0 ? AF_INET
-                                                         : AF_UNSPEC;
+        hints.ai_family = AF_UNSPEC;
         found = NULL;
-        rc = getaddrinfo(host, w->port, &hints, &found);
+        rc = getaddrinfo(name, w->port, &hints, &found);
 
         if (rc != 0) {
             return corrald_describe_fail(d, "spawn_failed", "host \"%s\" "

@@ -93,20 +93,23 @@ corrald_ports_check(const corrald_address_t *address, char *err, size_t size)
 
 int
 corrald_ports_take(corrald_address_t *address, uint16_t first, uint16_t last,
-    const char *instance_id, int64_t now)
+    const char *instance_id, int64_t now, char *err, size_t size)
 {
-    char       err[400];
-    unsigned   i, n, port;
+    char       text[400];
+    unsigned   i, n, port, ours, resting;
 
     if (corrald_ports_table == NULL) {
         corrald_ports_table = calloc(65536, sizeof(corrald_ports_entry_t));
 
         if (corrald_ports_table == NULL) {
+            (void) snprintf(err, size, "no memory for the ports");
             return -1;
         }
     }
 
     n = (unsigned) last - first + 1;
+    ours = 0;
+    resting = 0;
 
     for (i = 0; i < n; i++) {
 
@@ -114,9 +117,13 @@ corrald_ports_take(corrald_address_t *address, uint16_t first, uint16_t last,
 
         port = first + (corrald_ports_next + i) % n;
 
-        if (corrald_ports_table[port].owner[0] != '\0'
-            || corrald_ports_table[port].until > now)
-        {
+        if (corrald_ports_table[port].owner[0] != '\0') {
+            ours++;
+            continue;
+        }
+
+        if (corrald_ports_table[port].until > now) {
+            resting++;
             continue;
         }
 
@@ -127,12 +134,20 @@ corrald_ports_take(corrald_address_t *address, uint16_t first, uint16_t last,
             address->in.sin_port = htons((uint16_t) port);
         }
 
-        if (corrald_ports_check(address, err, sizeof(err)) == 0) {
+        if (corrald_ports_check(address, text, sizeof(text)) == 0) {
             corrald_ports_next = port - first + 1;
             corrald_ports_use(port, instance_id);
             return 0;
         }
     }
+
+    n -= ours + resting;
+
+    (void) snprintf(err, size, "no port from %u to %u is free (port_range): "
+                    "instances have %u, %u rest for %d s after use, others "
+                    "cannot be bound: %u%s%s", first, last, ours, resting,
+                    CORRALD_PORTS_QUARANTINE / 1000, n, n ? ", the last as "
+                    : "", n ? text : "");
 
     return -1;
 }
@@ -166,6 +181,19 @@ corrald_ports_release(const char *instance_id, int64_t now)
         if (strcmp(corrald_ports_table[port].owner, instance_id) == 0) {
             corrald_ports_table[port].owner[0] = '\0';
             corrald_ports_table[port].until = now + CORRALD_PORTS_QUARANTINE;
+        }
+    }
+}
+
+
+void
+corrald_ports_unused(const char *instance_id)
+{
+    unsigned  port;
+
+    for (port = 1; corrald_ports_table && port < 65536; port++) {
+        if (strcmp(corrald_ports_table[port].owner, instance_id) == 0) {
+            corrald_ports_table[port].owner[0] = '\0';
         }
     }
 }

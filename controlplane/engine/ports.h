@@ -31,12 +31,12 @@ int corrald_ports_check(const corrald_address_t *address, char *err,
 
 /*
  * Sets a port of first..last into address and takes it for instance_id.
- * Returns 0, or -1 when none is free.
+ * Returns 0, or -1 when none is free, with a sentence that says why.
  */
 
 int corrald_ports_take(corrald_address_t *address, uint16_t first,
-    uint16_t last, const char *instance_id, int64_t now)
-    __attribute__((warn_unused_result));
+    uint16_t last, const char *instance_id, int64_t now, char *err,
+    size_t size) __attribute__((warn_unused_result));
 
 /* A port that was given; a rest does not hinder it. */
 
@@ -45,6 +45,10 @@ void corrald_ports_use(unsigned port, const char *instance_id);
 /* The instance has ended: its ports rest. */
 
 void corrald_ports_release(const char *instance_id, int64_t now);
+
+/* Nothing has listened on them: they need no rest. */
+
+void corrald_ports_unused(const char *instance_id);
 void corrald_ports_close(void);
 
 /* "pid 123 (nginx)" and so on, or "" when it cannot be known. */

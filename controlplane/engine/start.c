@@ -202,12 +202,11 @@ corrald_start_port(corrald_instance_t *in, const json_t *service,
     }
 
     if (corrald_ports_take(&address, conf->port_range.first,
-                           conf->port_range.last, in->id, now)
+                           conf->port_range.last, in->id, now, err,
+                           sizeof(err))
         != 0)
     {
-        corrald_instance_fail(in, 1, "ports_exhausted", NULL, "no port from "
-                              "%u to %u is free (port_range)",
-                              conf->port_range.first, conf->port_range.last);
+        corrald_instance_fail(in, 1, "ports_exhausted", NULL, "%s", err);
         return -1;
     }
 
@@ -266,6 +265,7 @@ corrald_start_described(void *data)
     in->preparing = 0;
 
     if (job->rc != 0) {
+        corrald_ports_unused(in->id);
         corrald_instance_fail(in, 1, job->describe->reason, NULL, "%s",
                               job->describe->err);
         corrald_describe_free(job->describe);

@@ -499,12 +499,14 @@ corrald_check_unknown(corrald_check_t *c, corrald_kind_e kind,
     }
 
     if (near) {
-        return corrald_check_error(c, pointer, "is not a field of a %s; "
-                                   "is \"%s\" meant?", corrald_doc_kind(kind),
-                                   near);
+        return corrald_check_error(c, pointer, "is not a field of %s %s; "
+                                   "is \"%s\" meant?",
+                                   kind == CORRALD_INSTANCE ? "an" : "a",
+                                   corrald_doc_kind(kind), near);
     }
 
-    return corrald_check_error(c, pointer, "is not a field of a %s",
+    return corrald_check_error(c, pointer, "is not a field of %s %s",
+                               kind == CORRALD_INSTANCE ? "an" : "a",
                                corrald_doc_kind(kind));
 }
 

@@ -231,6 +231,37 @@ corrald_route_get(void *data, corral_match_field_e field,
 }
 
 
+/* See route.h: as gateways read force_by, for which empty is not there. */
+
+const char *
+corrald_route_first(const json_t *request, const char *words)
+{
+    char                   word[129];
+    size_t                 len;
+    const char            *p;
+    corral_str_t           text, name, value;
+    corral_match_field_e   field;
+
+    for (p = words; *p; p += len + (p[len] == ' ')) {
+        len = strcspn(p, " ");
+
+        snprintf(word, sizeof(word), "%.*s", (int) len, p);
+
+        text.data = word;
+        text.len = strlen(word);
+
+        if (corral_match_field(&text, &field, &name) == 0
+            && corrald_route_get((void *) request, field, &name, 0, &value)
+            && value.len > 0)
+        {
+            return value.data;
+        }
+    }
+
+    return NULL;
+}
+
+
 /* names of headers know no case */
 
 static const json_t *

@@ -35,6 +35,13 @@ void corrald_route_free(corrald_route_t *route);
 int corrald_route_test(corrald_route_t *route, const json_t *doc,
     const json_t *request, json_t **failed);
 
+/*
+ * What the request has of words (header.NAME, query.NAME or cookie.NAME, blanks
+ * between): the first value of the first word that it has, or NULL.
+ */
+
+const char *corrald_route_first(const json_t *request, const char *words);
+
 /* The request of a dry run: its members and their types. */
 
 int corrald_route_request(corrald_check_t *c, const json_t *request)

@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include <corral_learn.h>
 #include <corral_pointer.h>
 
 #include "rules.h"
@@ -199,9 +200,10 @@ corrald_rules_environment(corrald_check_t *c, const json_t *doc)
 static int
 corrald_rules_routing(corrald_check_t *c, const json_t *doc)
 {
-    int          rc;
-    int64_t      factor;
-    const char  *s;
+    int                   rc;
+    int64_t               factor;
+    const char           *s;
+    corral_learn_rule_t   learn;
 
     rc = 0;
 
@@ -220,12 +222,13 @@ corrald_rules_routing(corrald_check_t *c, const json_t *doc)
     s = corrald_doc_str(doc, "affinity");
 
     if (strcmp(s, "none") != 0 && strcmp(s, "cookie") != 0
-        && !corrald_rules_key(s))
+        && !corrald_rules_key(s) && !corral_learn_rule(s, strlen(s), &learn))
     {
         rc = corrald_check_error(c, "/affinity", "is \"%.64s\", it can be: "
                                  "none, cookie, client_ip, session, "
-                                 "subject, header.NAME, query.NAME, "
-                                 "cookie.NAME", s);
+                                 "subject, claim.NAME, header.NAME, "
+                                 "query.NAME, cookie.NAME, "
+                                 "learn.header.NAME, learn.cookie.NAME", s);
     }
 
     factor = corrald_doc_int(doc, "hash_balance_factor");
@@ -258,8 +261,9 @@ corrald_rules_hash_key(corrald_check_t *c, const json_t *doc)
         if (!corrald_rules_key(word)) {
             return corrald_check_error(c, "/hash_key", "is \"%.64s\", it can "
                                        "be: client_ip, session, subject, "
-                                       "header.NAME, query.NAME, cookie.NAME, "
-                                       "or several with blanks between", s);
+                                       "claim.NAME, header.NAME, query.NAME, "
+                                       "cookie.NAME, or several with blanks "
+                                       "between", s);
         }
 
         if (p[len] == '\0') {
@@ -296,8 +300,8 @@ corrald_rules_force_by(corrald_check_t *c, const json_t *doc)
         if (!corrald_rules_key(word) || strchr(word, '.') == NULL) {
             return corrald_check_error(c, "/force_by", "is \"%.64s\", it can "
                                        "be: header.NAME, query.NAME, "
-                                       "cookie.NAME, or several with blanks "
-                                       "between", s);
+                                       "cookie.NAME, claim.NAME, or several "
+                                       "with blanks between", s);
         }
 
         if (p[len] == '\0') {
@@ -536,7 +540,8 @@ corrald_rules_key(const char *s)
            || (dot && corrald_rules_token(dot + 1)
                && (strncmp(s, "header.", 7) == 0
                    || strncmp(s, "query.", 6) == 0
-                   || strncmp(s, "cookie.", 7) == 0));
+                   || strncmp(s, "cookie.", 7) == 0
+                   || strncmp(s, "claim.", 6) == 0));
 }
 
 

@@ -58,4 +58,10 @@ const char *corrald_state_status_name(corrald_status_e status);
 const char *corrald_state_status_text(corrald_status_e status);
 
 
+/* all of them as text, with a blank before each */
+
+#define corrald_state_status_word(status, text)  " " #status
+#define CORRALD_STATUS_WORDS  CORRAL_SERVICE_STATUS(corrald_state_status_word)
+
+
 #endif /* _CORRALD_STATE_H_INCLUDED_ */

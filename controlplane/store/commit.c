@@ -116,6 +116,8 @@ static void corrald_commit_hold(corrald_commit_t *c, int hold);
 static void corrald_commit_send(corrald_commit_t *c);
 static void corrald_commit_replied(const redisReply *reply, const char *err,
     void *data);
+static void corrald_commit_taken(corrald_commit_t *c, const char *id,
+    const char *other);
 static void corrald_commit_conflict(corrald_commit_t *c,
     const redisReply *reply);
 static void corrald_commit_apply(corrald_commit_t *c, int64_t revision);
@@ -275,7 +277,10 @@ corrald_commit_run(void *data)
     if (!corrald_local.status.ready) {
         corrald_commit_fail(c, CORRALD_UNAVAILABLE, "", "%s",
                             *corrald_local.error ? corrald_local.error
-                            : "the registry is not loaded yet");
+                            : corrald_local.status.loads
+                              ? "Redis does not answer on the connection by "
+                                "which the registry is followed"
+                              : "the registry is not loaded yet");
         corrald_commit_later(c);
         return;
     }
@@ -1011,10 +1016,8 @@ corrald_commit_replied(const redisReply *reply, const char *err, void *data)
     }
 
     if (strcmp(what, "name") == 0) {
-        corrald_commit_fail(c, CORRALD_NAME_TAKEN,
-                            corrald_reply_str(corrald_reply_at(reply, 1)),
-                            "\"%s\" has this name",
-                            corrald_reply_str(corrald_reply_at(reply, 2)));
+        corrald_commit_taken(c, corrald_reply_str(corrald_reply_at(reply, 1)),
+                             corrald_reply_str(corrald_reply_at(reply, 2)));
 
     } else if (strcmp(what, "fenced") == 0) {
         corrald_commit_fail(c, CORRALD_FENCED, "", "the lease of the %s is "
@@ -1032,6 +1035,24 @@ corrald_commit_replied(const redisReply *reply, const char *err, void *data)
     }
 
     corrald_commit_end(c);
+}
+
+
+/* The name that the operation on id wants is other's. */
+
+static void
+corrald_commit_taken(corrald_commit_t *c, const char *id, const char *other)
+{
+    size_t  i;
+
+    for (i = 0; i + 1 < c->n && strcmp(c->ops[i].id, id) != 0; i++) {
+        /* void */
+    }
+
+    corrald_commit_fail(c, CORRALD_NAME_TAKEN, id,
+                        "the name \"%s\" is taken: the %s %s has it",
+                        corrald_doc_str(c->ops[i].after, "name"),
+                        corrald_doc_kind(c->ops[i].kind), other);
 }
 
 

@@ -97,7 +97,8 @@
 #define CORRAL_CHANGES_MAX        10000   /* entries of the stream */
 #define CORRAL_EVENTS_MAX         10000
 #define CORRAL_ACKS_MAX           1000
-#define CORRAL_SESSION_DEADLINE   20      /* ms, then the hash decides */
+#define CORRAL_SESSION_DEADLINE   20      /* ms, then one goes on without */
+#define CORRAL_LEARN_MAX          2048    /* bytes of a session's id */
 #define CORRAL_WAKES_MAX          1000
 #define CORRAL_WAKE_REPEAT        1000    /* ms between entries of a line */
 #define CORRAL_COMMANDS_MAX       1000
@@ -235,14 +236,16 @@
       "\"default\"",                                                          \
       "how an instance is chosen; default: corral_balance of the upstream")   \
     X(hash_key, string, user, CORRAL_G, 0, 128, "", "\"client_ip\"",          \
-      "client_ip, session, subject, header.NAME, query.NAME or cookie.NAME; " \
-      "of several with blanks between the first that the request has")        \
+      "client_ip, session, subject, claim.NAME, header.NAME, query.NAME or "  \
+      "cookie.NAME; of several with blanks between the first that the "       \
+      "request has")                                                          \
     X(hash_balance_factor, integer, user, CORRAL_G, 0, 1000, "", "0",         \
       "percent of the mean load that an instance takes of a hash, 100 to "    \
       "1000; 0: no bound")                                                    \
     X(affinity, string, user, CORRAL_G, 1, 128, "", "\"none\"",               \
       "what keeps a client on its instance: none, cookie, client_ip, "        \
-      "session, subject, header.NAME, query.NAME or cookie.NAME")             \
+      "session, subject, claim.NAME, header.NAME, query.NAME, cookie.NAME, "  \
+      "learn.header.NAME or learn.cookie.NAME")                               \
     X(affinity_ttl, duration, user, CORRAL_G, 1000, 31536000000, "",          \
       "\"1h\"", "how long a session is remembered after its last request")    \
     X(spill_threshold, integer, user, CORRAL_G, 0, 100, "", "70",             \
@@ -540,12 +543,12 @@
       "manual tag_based", "\"round_robin\"",                                  \
       "how one of the services is chosen that have a ready instance")         \
     X(hash_key, string, user, CORRAL_G, 0, 128, "", "\"client_ip\"",          \
-      "of hash_based: client_ip, session, subject, header.NAME, query.NAME "  \
-      "or cookie.NAME; of several with blanks between the first that the "    \
-      "request has")                                                          \
+      "of hash_based: client_ip, session, subject, claim.NAME, header.NAME, " \
+      "query.NAME or cookie.NAME; of several with blanks between the first "  \
+      "that the request has")                                                 \
     X(force_by, string, user, CORRAL_G, 0, 128, "", "\"\"",                   \
-      "header.NAME, query.NAME or cookie.NAME, or several with blanks "       \
-      "between: a request whose first value there names one of "              \
+      "header.NAME, query.NAME, cookie.NAME or claim.NAME, or several with "  \
+      "blanks between: a request whose first value there names one of "       \
       "target_services gets that one, if it is ready")                        \
     X(weights, weights, user, CORRAL_G, 0, 1000, "", "{}",                    \
       "name of a service to its share; 0: only if no other is ready")         \
@@ -608,14 +611,14 @@
     X(client_port, "port of the client")                                      \
     X(user_agent,  "the header User-Agent")                                   \
     X(subprotocol, "each word that the client offers")                        \
-    X(tenant,      "who it is, see the identity step")                        \
+    X(tenant,      "who it is, see corral_tenant")                            \
     X(service,     "what the other places of corral_service_from name")
 
 #define CORRAL_MATCH_PREFIXES(X)                                              \
     X(header,  "header.NAME: each header of the request with that name")      \
     X(query,   "query.NAME: each argument with that name, decoded")           \
     X(cookie,  "cookie.NAME: that cookie")                                    \
-    X(claim,   "claim.NAME: of the token that the identity step verified")    \
+    X(claim,   "claim.NAME: of the client's token, see corral_claim")         \
     X(request, "request.NAME: header.NAME, or without one query.NAME")
 
 

@@ -1,6 +1,6 @@
 /* links: controlplane/model/route.c ngx_module/corral_match.c */
 /* links: ngx_module/corral_decode.c ngx_module/corral_decode_fields.c */
-/* links: -lpcre2-8 */
+/* links: ngx_module/corral_learn.c -lpcre2-8 */
 /* links: controlplane/model/check.c controlplane/model/rules.c */
 /* links: controlplane/model/doc.c controlplane/model/view.c */
 /* links: controlplane/model/state.c controlplane/base/clock.c */

@@ -24,6 +24,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static void engine_message(const corrald_answer_t *a,
+    const corrald_answer_t *b);
+
 
 static void
 engine_answer(const char *data, size_t len, corrald_answer_e type)
@@ -45,8 +48,44 @@ engine_answer(const char *data, size_t len, corrald_answer_e type)
         split = corrald_answer_feed(&b, data + i, 1);
     }
 
-    if (whole != split || (whole != 0 && a.message[0] == '\0')) {
+    if (whole != split || (whole != 0 && a.message[0] == '\0'
+                           && type < CORRALD_ANSWER_BODY))
+    {
         abort();
+    }
+
+    if (whole == 0) {
+        whole = corrald_answer_end(&a);
+        split = corrald_answer_end(&b);
+
+        if (whole != split || whole == 0) {
+            abort();
+        }
+    }
+
+    if (type >= CORRALD_ANSWER_BODY) {
+        engine_message(&a, &b);
+    }
+}
+
+
+/* a line is plain text, as it becomes a member of documents */
+
+static void
+engine_message(const corrald_answer_t *a, const corrald_answer_t *b)
+{
+    const char  *p;
+
+    if (strlen(a->message) >= sizeof(a->message)
+        || strcmp(a->message, b->message) != 0)
+    {
+        abort();
+    }
+
+    for (p = a->message; *p; p++) {
+        if (*p < 0x20 || *p > 0x7e) {
+            abort();
+        }
     }
 }
 
@@ -158,12 +197,14 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     memcpy(exact, data + 1, len);
 
-    switch (data[0] % 5) {
+    switch (data[0] % 7) {
     case 0:   engine_answer(exact, len, CORRALD_ANSWER_HTTP);       break;
     case 1:   engine_answer(exact, len, CORRALD_ANSWER_WEBSOCKET);  break;
     case 2:   engine_environ(exact, len);                           break;
     case 3:   engine_line(exact, len);                              break;
-    default:  engine_address(exact, len);                           break;
+    case 4:   engine_address(exact, len);                           break;
+    case 5:   engine_answer(exact, len, CORRALD_ANSWER_BODY);       break;
+    default:  engine_answer(exact, len, CORRALD_ANSWER_LINE);       break;
     }
 
     free(exact);

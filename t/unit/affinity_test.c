@@ -91,6 +91,18 @@ test_get_put(corral_affinity_t *table)
 
     none.n = 0;
     none.entries = NULL;
+    corral_affinity_put(table, 8, 111, 6);
+    corral_affinity_drop(table, 0);
+    is_int(corral_affinity_get(table, 0, 111, 10, &owner, &age), 0,
+           "dropped");
+    is_int(corral_affinity_get(table, 8, 111, 10, &owner, &age), 1,
+           "no other one");
+    corral_affinity_drop(table, 9);
+    corral_affinity_put(table, 0, 112, 7);
+    is_int(corral_affinity_get(table, 0, 112, 10, &owner, &age), 1,
+           "put again");
+
+    corral_affinity_drop(&none, 1);
     corral_affinity_put(&none, 1, 1, 1);
     is_int(corral_affinity_get(&none, 1, 1, 1, &owner, &age), 0,
            "a table without room");

@@ -1,6 +1,6 @@
 /* links: controlplane/model/route.c ngx_module/corral_match.c */
 /* links: ngx_module/corral_decode.c ngx_module/corral_decode_fields.c */
-/* links: -lpcre2-8 */
+/* links: ngx_module/corral_learn.c -lpcre2-8 */
 /* links: controlplane/model/check.c controlplane/model/rules.c */
 /* links: controlplane/model/doc.c controlplane/model/view.c */
 /* links: controlplane/model/state.c controlplane/base/clock.c */
@@ -317,18 +317,32 @@ rules(void)
            "a header to hash");
     is_str(document("{\"name\":\"a\",\"hash_key\":\"header.\"}"), "\"hash_key\""
            " is \"header.\", it can be: client_ip, session, subject, "
-           "header.NAME, query.NAME, cookie.NAME, or several with blanks "
-           "between", "a header without a name");
+           "claim.NAME, header.NAME, query.NAME, cookie.NAME, or several with "
+           "blanks between", "a header without a name");
+    is_str(document("{\"name\":\"a\",\"hash_key\":\"claim.org client_ip\","
+                    "\"affinity\":\"claim.sub\"}"), "", "claims");
     is_str(document("{\"name\":\"a\",\"hash_key\":\"subject session "
                     "cookie.uid\"}"), "", "several keys");
     is_str(document("{\"name\":\"a\",\"hash_key\":\"subject x\"}"),
            "\"hash_key\" is \"subject x\", it can be: client_ip, session, "
-           "subject, header.NAME, query.NAME, cookie.NAME, or several with "
-           "blanks between", "one of several is none");
+           "subject, claim.NAME, header.NAME, query.NAME, cookie.NAME, or "
+           "several with blanks between", "one of several is none");
     is_str(document("{\"name\":\"a\",\"affinity\":\"session subject\"}"),
            "\"affinity\" is \"session subject\", it can be: none, cookie, "
-           "client_ip, session, subject, header.NAME, query.NAME, "
-           "cookie.NAME", "affinity has one");
+           "client_ip, session, subject, claim.NAME, header.NAME, query.NAME, "
+           "cookie.NAME, learn.header.NAME, learn.cookie.NAME",
+           "affinity has one");
+    is_str(document("{\"name\":\"a\",\"affinity\":\"learn.cookie.SID\"}"),
+           "", "a learned session");
+    is_str(document("{\"name\":\"a\",\"affinity\":\"learn.query.sid\"}"),
+           "\"affinity\" is \"learn.query.sid\", it can be: none, cookie, "
+           "client_ip, session, subject, claim.NAME, header.NAME, query.NAME, "
+           "cookie.NAME, learn.header.NAME, learn.cookie.NAME",
+           "no agent answers with an argument");
+    is_str(document("{\"name\":\"a\",\"hash_key\":\"learn.cookie.SID\"}"),
+           "\"hash_key\" is \"learn.cookie.SID\", it can be: client_ip, "
+           "session, subject, claim.NAME, header.NAME, query.NAME, "
+           "cookie.NAME, or several with blanks between", "nothing to hash");
     is_str(document("{\"name\":\"a\",\"hash_balance_factor\":99}"),
            "\"hash_balance_factor\" is 99, it must be 0, for no bound, or from "
            "100 to 1000", "less than all together");

@@ -3,7 +3,7 @@
 /* links: controlplane/model/view.c controlplane/model/state.c */
 /* links: controlplane/model/route.c ngx_module/corral_match.c */
 /* links: ngx_module/corral_decode.c ngx_module/corral_decode_fields.c */
-/* links: -lpcre2-8 */
+/* links: ngx_module/corral_learn.c -lpcre2-8 */
 /* links: controlplane/base/clock.c ngx_module/common/corral_duration.c */
 /* links: -ljansson */
 /* links: ngx_module/common/corral_pointer.c */

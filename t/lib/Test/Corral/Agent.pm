@@ -11,6 +11,8 @@ package Test::Corral::Agent;
 #   /chunked         a chunked body     /big?n=  so many bytes
 #   others           JSON {agent, method, uri, head, length, sha1, body}
 #
+# and its arguments "say" are headers of the answer: ?say=X-Word:a%20b
+#
 # What one message gets is said by its text:
 #
 #   !id              the agent's id     !head    the request's head
@@ -463,7 +465,7 @@ sub _answer {
         $self->_respond($c, $head, $mode, "agent $self->{id} says $mode\n");
 
     } elsif ($uri =~ m{^/sse\b}) {
-        $self->_sse($c, $n);
+        $self->_sse($c, $head, $n);
 
     } elsif ($uri =~ m{^/chunked\b}) {
         $self->_send($c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
@@ -490,13 +492,21 @@ sub _respond {
     $self->_send($c, join "\r\n", "HTTP/1.1 $status Status $status",
         "X-Agent: $self->{id}", 'Content-Length: ' . length $body,
         $last ? 'Connection: close' : (), @{ $self->{set}{headers} // [] },
-        '', $body);
+        _said($head), '', $body);
 
     return unless $self->{conns}{$c->{s}};
 
     $c->{busy} = 0;
     return $self->_finish($c) if $last;
     $self->_http($c) if length $c->{in};
+}
+
+# The headers that the request wants to hear.
+
+sub _said {
+    my ($head) = @_;
+    my ($uri) = $head =~ /\A\S+ (\S+)/;
+    return map { s/%([0-9a-f]{2})/chr hex $1/ger } $uri =~ /[?&]say=([^&]*)/g;
 }
 
 sub _finish {
@@ -507,11 +517,11 @@ sub _finish {
 }
 
 sub _sse {
-    my ($self, $c, $n) = @_;
+    my ($self, $c, $head, $n) = @_;
 
     $self->_send($c, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
         . "Cache-Control: no-store\r\nConnection: close\r\n"
-        . "X-Agent: $self->{id}\r\n\r\n");
+        . join("\r\n", "X-Agent: $self->{id}", _said($head), '', ''));
 
     my $event = 0;
     my $next;
@@ -543,7 +553,8 @@ sub _upgrade {
     $self->_send($c, join("\r\n", 'HTTP/1.1 101 Switching Protocols',
         'Upgrade: websocket', 'Connection: Upgrade',
         'Sec-WebSocket-Accept: ' . ($set->{accept} // accept_key($key // '')),
-        @{ $set->{headers} // [] }, '', '') . ($set->{greeting} // ''));
+        @{ $set->{headers} // [] }, _said($head), '', '')
+        . ($set->{greeting} // ''));
 
     return $self->_end($c) if $set->{leave};
     $self->_frames($c) if length $c->{in};

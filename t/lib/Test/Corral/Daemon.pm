@@ -63,6 +63,7 @@ my $s = $listen =~ /^unix:(.*)/
 if (!$s) { print STDERR "ERROR: cannot listen on $listen: $!\n"; exit 2 }
 
 print "listening on $listen\n";
+sleep 1 while $opt{hang};
 
 while (1) {
     my $c = $s->accept or next;

@@ -379,7 +379,7 @@ sizes(void)
     }
 
     arena_limit = 256;
-    is_int(failed, 13, "no memory at any of its 13 allocations");
+    is_int(failed, 14, "no memory at any of its 14 allocations");
     arena_reset();
 
     is_int(corral_decode_service("{", 1, &s, arena_alloc, NULL, NULL, 0), -1,

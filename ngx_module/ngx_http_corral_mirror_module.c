@@ -449,8 +449,8 @@ ngx_http_corral_mirror_look(ngx_event_t *ev)
 /*
  * Does a client that has its answer wait for the copy?  It does when it has
  * sent its next request, and when it is to see the end of the connection: of
- * one without TLS our side can be ended now.  Of HTTP/2 it never does.  A
- * worker that is to end does not wait, either.
+ * one without TLS our side can be ended now.  Of HTTP/2 and 3 it never does.
+ * A worker that is to end does not wait, either.
  */
 
 static ngx_uint_t
@@ -468,6 +468,12 @@ ngx_http_corral_mirror_awaited(ngx_http_corral_mirror_copy_t *copy)
 
 #if (NGX_HTTP_V2)
     if (r->stream) {
+        return 0;
+    }
+#endif
+
+#if (NGX_HTTP_V3)
+    if (c->quic) {
         return 0;
     }
 #endif

@@ -191,6 +191,8 @@ typedef struct {
     int64_t         queue_size;
     int64_t         queue_timeout;
     int64_t         drain_timeout;
+    corral_str_t    mirror;                 /* empty: none */
+    int64_t         mirror_percent;
     int64_t         sse_resume;
     int64_t         sse_events;
     int64_t         sse_keep;

@@ -199,6 +199,8 @@ static const corral_decode_member_t  corral_decode_service_members[] = {
     corral_decode_member(service, rebalance_tolerance),
     corral_decode_member(service, rebalance_idle),
     corral_decode_member(service, rebalance_sessions),
+    corral_decode_member(service, mirror),
+    corral_decode_member(service, mirror_percent),
     corral_decode_member(service, sse_resume),
     corral_decode_member(service, sse_events),
     corral_decode_member(service, sse_keep),

@@ -86,6 +86,8 @@ typedef struct {
     unsigned                     reported:1;     /* result of try was told */
     unsigned                     refused:1;      /* no budget for a retry */
     unsigned                     moved:1;        /* a WebSocket that was open */
+    unsigned                     mirrored:1;     /* it was asked about a copy */
+    unsigned                     copy:1;         /* this is the copy's */
 } ngx_http_corral_ctx_t;
 
 
@@ -118,6 +120,12 @@ ngx_http_corral_main_conf_t *ngx_http_corral_get_main_conf(ngx_cycle_t *cycle);
  * there is no memory.
  */
 ngx_http_corral_ctx_t *ngx_http_corral_get_ctx(ngx_http_request_t *r);
+
+/*
+ * Makes one for a copy of the request, which is another request of the same
+ * pool; NULL if there is no memory.
+ */
+ngx_http_corral_ctx_t *ngx_http_corral_create_ctx(ngx_http_request_t *r);
 
 /* Returns it only if there is one already. */
 ngx_http_corral_ctx_t *ngx_http_corral_find_ctx(ngx_http_request_t *r);
@@ -196,6 +204,13 @@ ngx_int_t ngx_http_corral_send_problem(ngx_http_request_t *r,
     ...);
 
 /*
+ * The route step's last part: the request is for this service.  What it needs
+ * of it is copied.
+ */
+ngx_int_t ngx_http_corral_route_take(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx, ngx_http_corral_service_t *service);
+
+/*
  * park holds a request of a phase handler, which returns NGX_AGAIN then.
  * handler is called when timeout ms are over or unpark was called; it calls
  * parked first and returns unless that says NGX_OK, and then goes on with
@@ -214,6 +229,7 @@ ngx_int_t ngx_http_corral_revocation_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_corral_sse_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_corral_wait_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_corral_websocket_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_corral_mirror_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_corral_metrics_log_handler(ngx_http_request_t *r);
 
 /*
@@ -233,6 +249,8 @@ ngx_int_t ngx_http_corral_metrics_log_handler(ngx_http_request_t *r);
  * circuit answers the request with a problem and returns 1 if the circuit of
  * its service is open; else the request may be the one that tries it.
  *
+ * is_open says whether that is so, without an answer.
+ *
  * is_corral says whether an upstream block has the directive "corral".
  */
 ngx_int_t ngx_http_corral_upstream_init_peer(ngx_http_request_t *r,
@@ -243,6 +261,8 @@ void ngx_http_corral_upstream_report(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx, ngx_uint_t ok, ngx_uint_t hard);
 ngx_uint_t ngx_http_corral_upstream_circuit(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx);
+ngx_uint_t ngx_http_corral_upstream_is_open(
+    ngx_http_corral_service_t *service);
 ngx_uint_t ngx_http_corral_upstream_is_corral(
     ngx_http_upstream_srv_conf_t *uscf);
 

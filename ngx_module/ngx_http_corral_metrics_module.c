@@ -189,6 +189,18 @@ static ngx_http_corral_metrics_total_t  ngx_http_corral_metrics_totals[] = {
       ngx_http_corral_metrics_offset(queue_msec),
       "Milliseconds that requests waited, summed up" },
 
+    { NULL, "corral_service_mirrored_total",
+      ngx_http_corral_metrics_offset(mirrored),
+      "Requests of which a copy was sent" },
+
+    { NULL, "corral_service_mirror_dropped_total",
+      ngx_http_corral_metrics_offset(mirror_dropped),
+      "Copies that the other service could not take" },
+
+    { NULL, "corral_service_mirror_cut_total",
+      ngx_http_corral_metrics_offset(mirror_cut),
+      "Copies that were ended as the client was done" },
+
     { "corral_instance_messages_received_total",
       "corral_service_messages_received_total",
       ngx_http_corral_metrics_offset(messages_in),

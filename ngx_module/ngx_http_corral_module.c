@@ -74,6 +74,9 @@ static ngx_http_corral_step_t  ngx_http_corral_steps[] = {
     /* a WebSocket leaves for the relay, the rest for proxy_pass, grpc_pass */
     { NGX_HTTP_PRECONTENT_PHASE, ngx_http_corral_websocket_handler },
 
+    /* a copy of the rest for another service */
+    { NGX_HTTP_PRECONTENT_PHASE, ngx_http_corral_mirror_handler },
+
     /* count it */
     { NGX_HTTP_LOG_PHASE, ngx_http_corral_metrics_log_handler }
 };
@@ -315,10 +318,19 @@ ngx_http_corral_find_ctx(ngx_http_request_t *r)
     }
 
     for (cln = r->pool->cleanup; cln; cln = cln->next) {
-        if (cln->handler == ngx_http_corral_ctx_cleanup) {
-            ngx_http_set_ctx(r, cln->data, ngx_http_corral_module);
-            return cln->data;
+        if (cln->handler != ngx_http_corral_ctx_cleanup) {
+            continue;
         }
+
+        ctx = cln->data;
+
+        if (ctx->copy && ctx->request != r) {
+            continue;                       /* the copy of this request */
+        }
+
+        ngx_http_set_ctx(r, ctx, ngx_http_corral_module);
+
+        return ctx;
     }
 
     return NULL;
@@ -328,7 +340,6 @@ ngx_http_corral_find_ctx(ngx_http_request_t *r)
 ngx_http_corral_ctx_t *
 ngx_http_corral_get_ctx(ngx_http_request_t *r)
 {
-    ngx_pool_cleanup_t     *cln;
     ngx_http_corral_ctx_t  *ctx;
 
     ctx = ngx_http_corral_find_ctx(r);
@@ -337,6 +348,21 @@ ngx_http_corral_get_ctx(ngx_http_request_t *r)
         return ctx;
     }
 
+    ctx = ngx_http_corral_create_ctx(r);
+
+    if (ctx) {
+        ngx_http_set_ctx(r, ctx, ngx_http_corral_module);
+    }
+
+    return ctx;
+}
+
+
+ngx_http_corral_ctx_t *
+ngx_http_corral_create_ctx(ngx_http_request_t *r)
+{
+    ngx_pool_cleanup_t  *cln;
+
     cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_corral_ctx_t));
     if (cln == NULL) {
         return NULL;
@@ -344,12 +370,9 @@ ngx_http_corral_get_ctx(ngx_http_request_t *r)
 
     cln->handler = ngx_http_corral_ctx_cleanup;
 
-    ctx = cln->data;
-    ngx_memzero(ctx, sizeof(ngx_http_corral_ctx_t));
+    ngx_memzero(cln->data, sizeof(ngx_http_corral_ctx_t));
 
-    ngx_http_set_ctx(r, ctx, ngx_http_corral_module);
-
-    return ctx;
+    return cln->data;
 }
 
 

@@ -171,6 +171,8 @@ typedef struct {
     ngx_msec_t                   queue_timeout;
     ngx_str_t                    affinity;  /* empty: none */
     ngx_msec_t                   affinity_ttl;
+    ngx_str_t                    mirror;    /* a service; empty: none */
+    uint32_t                     mirror_percent;
     uint32_t                     slow_start;         /* ms, 0: none */
     uint32_t                     slow_start_rate;    /* per second, 0: any */
     ngx_http_corral_terms_t      terms;

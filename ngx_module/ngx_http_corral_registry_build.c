@@ -95,6 +95,9 @@ ngx_http_corral_registry_build(ngx_http_corral_sentry_t *s)
         || ngx_http_corral_registry_build_string(pool, &o->hash_key,
                                                  &doc->hash_key)
            != NGX_OK
+        || ngx_http_corral_registry_build_string(pool, &o->mirror,
+                                                 &doc->mirror)
+           != NGX_OK
         || ngx_http_corral_registry_build_string(pool, &o->reset, &doc->reset)
            != NGX_OK
         || ngx_http_corral_registry_build_answer(o, doc, pool) != NGX_OK)
@@ -117,6 +120,7 @@ ngx_http_corral_registry_build(ngx_http_corral_sentry_t *s)
     o->limits.service = doc->max_connections;
     o->queue_size = doc->queue_size;
     o->queue_timeout = doc->queue_timeout;
+    o->mirror_percent = doc->mirror_percent;
     o->slow_start = doc->slow_start;
     o->slow_start_rate = doc->slow_start_rate;
 

@@ -58,8 +58,6 @@ static ngx_int_t ngx_http_corral_route_escape(ngx_http_request_t *r,
     ngx_str_t *uri);
 static ngx_int_t ngx_http_corral_route_unescape(ngx_http_request_t *r,
     ngx_str_t *value);
-static ngx_int_t ngx_http_corral_route_take(ngx_http_request_t *r,
-    ngx_http_corral_ctx_t *ctx, ngx_http_corral_service_t *service);
 static ngx_int_t ngx_http_corral_route_scheme(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_corral_route_host(ngx_http_request_t *r,
@@ -630,7 +628,7 @@ ngx_http_corral_route_unescape(ngx_http_request_t *r, ngx_str_t *value)
 
 /* copies what the request needs: the service may be replaced at any time */
 
-static ngx_int_t
+ngx_int_t
 ngx_http_corral_route_take(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx,
     ngx_http_corral_service_t *service)
 {

@@ -69,6 +69,9 @@ typedef struct {
     X(queue_timeouts, "requests that waited in vain")                         \
     X(queue_aborts,   "requests whose client left while they waited")         \
     X(queue_msec,     "milliseconds that requests waited, summed up")         \
+    X(mirrored,       "requests of which a copy was sent")                    \
+    X(mirror_dropped, "copies that the other service could not take")         \
+    X(mirror_cut,     "copies that were ended as the client was done")        \
     X(ejections,      "times an instance was ejected")                        \
     X(streams,        "event streams that can be resumed")                    \
     X(resumes,        "clients that came back to an event stream")            \

@@ -415,10 +415,7 @@ ngx_http_corral_upstream_circuit(ngx_http_request_t *r,
 
     service = ngx_http_corral_registry_find(&ctx->service_id);
 
-    if (service == NULL || service->eject.circuit_failures == 0
-        || ngx_http_corral_table_avail(service->terms.ref, 1)
-           != NGX_HTTP_CORRAL_EJECTED)
-    {
+    if (service == NULL || !ngx_http_corral_upstream_is_open(service)) {
         return 0;
     }
 
@@ -436,6 +433,15 @@ ngx_http_corral_upstream_circuit(ngx_http_request_t *r,
                service->eject.circuit_failures);
 
     return 1;
+}
+
+
+ngx_uint_t
+ngx_http_corral_upstream_is_open(ngx_http_corral_service_t *service)
+{
+    return service->eject.circuit_failures
+           && ngx_http_corral_table_avail(service->terms.ref, 1)
+              == NGX_HTTP_CORRAL_EJECTED;
 }
 
 

@@ -144,7 +144,11 @@ ngx_http_corral_upstream_pick_reserve(ngx_http_request_t *r,
 
     ctx = view->ctx;
 
-    instance = ngx_http_corral_affinity_owner(r, ctx, view->service);
+    /* a copy belongs to no session */
+
+    instance = ctx->copy ? NULL
+                         : ngx_http_corral_affinity_owner(r, ctx,
+                                                          view->service);
 
     if (instance
         && (ctx->wanted
@@ -275,7 +279,7 @@ ngx_http_corral_upstream_method(ngx_http_corral_service_t *service,
  *
  * Ejected instances are passed over.  When nothing else is left they are
  * tried all the same: a gateway that has ejected all of them knows nothing,
- * and a try costs less than an answer that is wrong.
+ * and a try costs less than an answer that is wrong.  A copy has no answer.
  */
 
 static ngx_http_corral_instance_t *
@@ -283,6 +287,7 @@ ngx_http_corral_upstream_pick_choose(ngx_http_request_t *r,
     ngx_http_corral_pick_view_t *view, ngx_uint_t method, ngx_str_t *hash_key)
 {
     uint32_t                    i, n, drawn, draw;
+    ngx_uint_t                  rounds;
     ngx_http_corral_service_t  *service;
 
     service = view->service;
@@ -304,7 +309,12 @@ ngx_http_corral_upstream_pick_choose(ngx_http_request_t *r,
         }
     }
 
-    for (view->last_resort = 0; view->last_resort < 2; view->last_resort++) {
+    rounds = view->ctx->copy ? 1 : 2;
+
+    for (view->last_resort = 0;
+         view->last_resort < rounds;
+         view->last_resort++)
+    {
 
         for (n = 0; n <= service->ntiers; n++) {
 

@@ -92,6 +92,37 @@ for ([ { nme => 'x' }, 'is "name" meant' ], [ { name => undef }, 'required' ],
     like($r->{json}{detail}, qr/\Q$_->[1]/, 'and why');
 }
 
+# a mirror is another service that is there, or was named before
+
+$r = $d->call('PATCH', '/api/v1/services/echo', { mirror => 'nobody' });
+is(problem(), '422 VALIDATION_FAILED', 'an unknown mirror');
+is($r->{json}{errors}[0]{pointer}, '/mirror', 'is named');
+like($r->{json}{detail}, qr/"nobody": there is no such service/, 'and why');
+
+$r = $d->call('PATCH', '/api/v1/services/echo', { mirror => 'echo' });
+like($r->{json}{detail}, qr/"echo", the service itself/, 'itself');
+
+$r = $d->call('POST', '/api/v1/services', { name => 'm', mirror => 'm' });
+is(problem(), '422 VALIDATION_FAILED', 'nor a new one');
+
+$d->call('POST', '/api/v1/services', { name => 'm', command => ['/bin/cat'] });
+$r = $d->call('PATCH', '/api/v1/services/echo', { mirror => 'm',
+    mirror_percent => 101 });
+like($r->{json}{detail}, qr/must be from 0 to 100/, 'more than all');
+
+$r = $d->call('PATCH', '/api/v1/services/echo', { mirror => 'm',
+    mirror_percent => 5 });
+is("$r->{status} $r->{json}{mirror} $r->{json}{mirror_percent}", '200 m 5',
+    'set');
+
+$d->call('DELETE', '/api/v1/services/m');
+$r = $d->call('PATCH', '/api/v1/services/echo', { mirror_percent => 6 });
+is("$r->{status} $r->{json}{mirror}", '200 m', 'one that was deleted stays');
+
+$r = $d->call('PATCH', '/api/v1/services/echo', { mirror => undef,
+    mirror_percent => undef });
+is("$r->{json}{mirror} $r->{json}{mirror_percent}", ' 100', 'none any more');
+
 # put: merges as MyAgent's, or replaces
 
 $r = $d->call('PUT', '/api/v1/services/echo', { max_sessions => 5,

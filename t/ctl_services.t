@@ -28,7 +28,7 @@ my $s = Test::Corral::Stack->new($t);
 my $d = $s->d();
 my $dir = $d->dir();
 
-$t->plan(119 + 3);
+$t->plan(122 + 3);
 $s->start(1);
 
 my ($code, $out, $err);
@@ -100,6 +100,7 @@ kind: service
 name: two
 command: $agent
 labels: {group: a}
+mirror: one
 ---
 services:
   - {name: three, command: $agent}
@@ -118,6 +119,19 @@ is("$out|$err", '|' . join('', map { "$_: created\n" }
 is(names('services') . '|' . names('routes'), 'one three two|first second',
     'all are there');
 is($d->api('GET', '/routes/first')->{weights}{one}, 3, 'with what it says');
+is($d->api('GET', '/services/two')->{mirror}, 'one', 'and a mirror');
+
+# a mirror is to stand above the service that names it
+
+my $late = file('late.yaml', <<"EOY");
+services:
+  - {name: early, command: $agent, mirror: late}
+  - {name: late, command: $agent}
+EOY
+
+corral(2, 'apply', '-f', $late, '--dry-run');
+like($err, qr/^corral: early: .*"late": there is no such service/m,
+    'a mirror below');
 
 # JSON, from standard input
 

@@ -66,6 +66,8 @@ static void corrald_services_change(corrald_rest_t *r,
 static void corrald_services_try(void *data);
 static json_t *corrald_services_wanted(corrald_services_change_t *c,
     const corrald_entry_t *entry);
+static int corrald_services_mirror(corrald_check_t *check, const json_t *doc,
+    const json_t *before);
 static void corrald_services_changed(const corrald_result_t *result,
     void *data);
 static void corrald_services_deleted(const corrald_result_t *result,
@@ -578,7 +580,8 @@ corrald_services_insert(corrald_rest_t *r, unsigned flags)
     json_object_set_new(r->json, "updated_at", json_string(now));
 
     if (corrald_check_fill(CORRALD_SERVICE, r->json) != 0
-        || corrald_check_document(&check, CORRALD_SERVICE, r->json) != 0)
+        || corrald_check_document(&check, CORRALD_SERVICE, r->json) != 0
+        || corrald_services_mirror(&check, r->json, NULL) != 0)
     {
         corrald_rest_check(r, &check);
         corrald_check_free(&check);
@@ -795,6 +798,10 @@ corrald_services_wanted(corrald_services_change_t *c,
         rc = corrald_check_document(&check, CORRALD_SERVICE, wanted);
     }
 
+    if (rc == 0) {
+        rc = corrald_services_mirror(&check, wanted, entry->doc);
+    }
+
     json_decref(in);
 
     if (rc != 0) {
@@ -816,6 +823,39 @@ corrald_services_wanted(corrald_services_change_t *c,
     }
 
     return wanted;
+}
+
+
+/* A mirror that was not named before must exist and be another service. */
+
+static int
+corrald_services_mirror(corrald_check_t *check, const json_t *doc,
+    const json_t *before)
+{
+    const char  *name;
+
+    name = corrald_doc_str(doc, "mirror");
+
+    if (*name == '\0') {
+        return 0;
+    }
+
+    if (strcmp(name, corrald_doc_str(doc, "name")) == 0
+        || strcmp(name, corrald_doc_str(doc, "service_id")) == 0)
+    {
+        return corrald_check_error(check, "/mirror", "is \"%.64s\", the "
+                                   "service itself: it must be another one",
+                                   name);
+    }
+
+    if (corrald_store_service(name)
+        || strcmp(corrald_doc_str(before, "mirror"), name) == 0)
+    {
+        return 0;
+    }
+
+    return corrald_check_error(check, "/mirror", "is \"%.64s\": there is no "
+                               "such service", name);
 }
 
 

@@ -22,7 +22,8 @@ static int corral_apply_named(const char *file, json_t *docs);
 static int corral_apply_is_rule(json_t *doc);
 static corral_exit_e corral_apply_check(corral_run_t *run, json_t *docs);
 static json_t *corral_apply_draft(json_t *doc, json_t *docs);
-static int corral_apply_has(json_t *docs, const char *name);
+static int corral_apply_has(json_t *docs, const char *name,
+    const json_t *end);
 static corral_exit_e corral_apply_put(corral_run_t *run, json_t *doc,
     int dry_run, corral_answer_t *answer);
 static void corral_apply_report(corral_run_t *run, const char *name,
@@ -289,7 +290,10 @@ corral_apply_check(corral_run_t *run, json_t *docs)
 }
 
 
-/* a rule without the services that this file will have made before it */
+/*
+ * a document without the services that this file will have made before it: a
+ * rule is made after all services, a service after those above it
+ */
 
 static json_t *
 corral_apply_draft(json_t *doc, json_t *docs)
@@ -302,6 +306,12 @@ corral_apply_draft(json_t *doc, json_t *docs)
     draft = json_deep_copy(doc);
 
     if (!corral_apply_is_rule(doc)) {
+        name = json_string_value(json_object_get(draft, "mirror"));
+
+        if (name && corral_apply_has(docs, name, doc)) {
+            (void) json_object_del(draft, "mirror");
+        }
+
         return draft;
     }
 
@@ -310,7 +320,7 @@ corral_apply_draft(json_t *doc, json_t *docs)
     for (i = json_array_size(list); i > 0; i--) {
         name = json_string_value(json_array_get(list, i - 1));
 
-        if (name && corral_apply_has(docs, name)) {
+        if (name && corral_apply_has(docs, name, NULL)) {
             (void) json_array_remove(list, i - 1);
         }
     }
@@ -321,14 +331,14 @@ corral_apply_draft(json_t *doc, json_t *docs)
         name = json_object_iter_key(next);
         next = json_object_iter_next(weights, next);
 
-        if (corral_apply_has(docs, name)) {
+        if (corral_apply_has(docs, name, NULL)) {
             (void) json_object_del(weights, name);
         }
     }
 
     name = json_string_value(json_object_get(draft, "fallback_service"));
 
-    if (name && corral_apply_has(docs, name)) {
+    if (name && corral_apply_has(docs, name, NULL)) {
         (void) json_object_del(draft, "fallback_service");
     }
 
@@ -336,8 +346,10 @@ corral_apply_draft(json_t *doc, json_t *docs)
 }
 
 
+/* is there a service of that name, in front of end? */
+
 static int
-corral_apply_has(json_t *docs, const char *name)
+corral_apply_has(json_t *docs, const char *name, const json_t *end)
 {
     size_t       i;
     json_t      *doc;
@@ -345,6 +357,10 @@ corral_apply_has(json_t *docs, const char *name)
 
     json_array_foreach(docs, i, doc) {
         s = json_string_value(json_object_get(doc, "name"));
+
+        if (doc == end) {
+            return 0;
+        }
 
         if (strcmp(s, name) == 0 && !corral_apply_is_rule(doc)) {
             return 1;

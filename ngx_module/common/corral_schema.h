@@ -325,6 +325,11 @@
       "requests that may wait for an instance, per worker; 0: none waits")    \
     X(queue_timeout, duration, user, CORRAL_G, 1, 3600000, "", "\"30s\"",     \
       "how long one waits before it is refused")                              \
+    X(mirror, string, user, CORRAL_G, 0, 64, "", "\"\"",                       \
+      "name or id of the service that gets a copy of requests, where "        \
+      "corral_mirror says how; empty: none")                                  \
+    X(mirror_percent, integer, user, CORRAL_G, 0, 100, "", "100",             \
+      "percent of the requests that are copied")                              \
     X(sse_resume, boolean, user, CORRAL_G, 0, 0, "", "false",                 \
       "server-sent events get ids and can be resumed; needs corral_redis")    \
     X(sse_events, integer, user, CORRAL_G, 1, 100000, "", "1000",             \

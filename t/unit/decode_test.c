@@ -379,7 +379,7 @@ sizes(void)
     }
 
     arena_limit = 256;
-    is_int(failed, 13, "no memory at any of its 13 allocations");
+    is_int(failed, 14, "no memory at any of its 14 allocations");
     arena_reset();
 
     is_int(corral_decode_service("{", 1, &s, arena_alloc, NULL, NULL, 0), -1,
@@ -427,6 +427,7 @@ printing(void)
            "\"answer_requests\":[],\"answer_streams\":[],\"answer_finals\":[],"
            "\"answer_final\":\"\",\"preamble_messages\":0,"
            "\"preamble_names\":[],\"replay_started\":false,\"reset\":\"\","
+           "\"mirror\":\"\",\"mirror_percent\":100,"
            "\"sse_resume\":false,"
            "\"sse_events\":1000,\"sse_keep\":\"5m\","
            "\"sse_run_on\":\"1m\"}\n",

@@ -430,6 +430,7 @@ sub _http {
     $c->{busy} = 1;
 
     $self->{stats}{requests}++;
+    $self->{stats}{sha1} = sha1_hex($body);
     push @{ $self->{requests} }, $head if @{ $self->{requests} } < KEPT;
 
     my $answer = sub { $self->_answer($c, $head, $body) };

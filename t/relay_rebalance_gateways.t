@@ -171,6 +171,11 @@ is_deeply([ map { $_->{error} } @answers ],
     filter => '{"service_id":"none"}');
 is($answers[0]{error}, 'there is no such service in this gateway', 'no service');
 
+# the clients of both are held by the first
+
+$t->close_clients();
+$other->stop();
+
 ###############################################################################
 
 sub clients {

@@ -46,7 +46,7 @@ RULES := ngx_module/corral_decode.c ngx_module/corral_decode_fields.c \
 
 
 LUA := $(wildcard controlplane/store/*.lua)
-ASSETS := $(wildcard docs/openapi.json controlplane/api/*.html)
+ASSETS := $(wildcard controlplane/api/*.html)
 
 UNIT := $(wildcard t/unit/*_test.c)
 FUZZ := $(wildcard t/fuzz/*_fuzz.c)

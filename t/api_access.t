@@ -47,6 +47,9 @@ is($d->call('POST', $list, '{', Authorization => undef)->{status}, 401,
 
 is($d->call('GET', $_, undef, Authorization => undef)->{status}, 200, $_)
     for qw{/health /healthz /readyz /openapi.json /docs};
+ok($d->call('GET', '/openapi.json')->{body}
+    eq slurp("$FindBin::Bin/../docs/openapi.json") =~ s/\n\z//r,
+    'docs/openapi.json is what corrald says: corrald --openapi');
 is($d->call('GET', '/metrics', undef, Authorization => undef)->{status}, 401,
     'metrics are not public');
 

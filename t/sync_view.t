@@ -96,11 +96,11 @@ $store->wait_acks(4, 1) // die "The gateways do not follow\n";
 
 # least connections: what the other gateway holds counts
 
-my @ws = map { open_ws('even') } 1 .. 6;
+my @ws = map { open_ws('even') } 1 .. 60;
 my %held = map { $_->ask('!id') => 1 } @ws;
 is_deeply([ sort keys %held ], [ qw/a.1 a.2 a.3/ ], 'one gateway spreads');
 
-is(seen($other, 'even', 6), 6, 'the other one sees them');
+is(seen($other, 'even', 60), 60, 'the other one sees them');
 is($other->status()->{services}[0] && service($other, 'even')->{active}, 0,
     'as not its own');
 is(service($t, 'even')->{remote}, 0, 'nobody counts himself');
@@ -110,10 +110,13 @@ $_->close() for grep { $by{$_} eq 'a.2' } @ws;
 @ws = grep { $by{$_} ne 'a.2' } @ws;
 is(seen($other, 'even', scalar @ws), scalar @ws, 'closed ones are gone');
 
-my @new = map { open_ws('even', 8090) } 1 .. 6;
+# of two that are drawn the free one is taken: 20 of 30 are to be expected, more
+# than 11 but for one run in two thousand, and about 10 if nothing were known
+
+my @new = map { open_ws('even', 8090) } 1 .. 30;
 my %n;
 $n{ $_->ask('!id') }++ for @ws, @new;
-cmp_ok($n{'a.2'}, '>=', 3, 'what the other one has left free is filled');
+cmp_ok($n{'a.2'}, '>', 11, 'what the other one has left free is filled');
 
 like(http_get('/metrics', port => 8090),
     qr/^corral_service_remote_connections\{service="even"\} [1-9]/m, 'metric');

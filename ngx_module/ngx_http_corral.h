@@ -140,6 +140,10 @@ ngx_int_t ngx_http_corral_add_variables(ngx_conf_t *cf,
 ngx_int_t ngx_http_corral_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 
+/* The slot of a directive: the path of a location, or "off", which is empty. */
+char *ngx_http_corral_conf_location(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
 /* 1 if all cleanups of r->pool are Corral's own */
 ngx_uint_t ngx_http_corral_only_own_cleanups(ngx_http_request_t *r);
 

@@ -65,8 +65,6 @@ static void ngx_http_corral_mirror_cleanup(void *data);
 static void *ngx_http_corral_mirror_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_http_corral_mirror_merge_loc_conf(ngx_conf_t *cf,
     void *parent, void *child);
-static char *ngx_http_corral_mirror(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
 
 
 static ngx_command_t  ngx_http_corral_mirror_commands[] = {
@@ -75,9 +73,9 @@ static ngx_command_t  ngx_http_corral_mirror_commands[] = {
 
     { ngx_string("corral_mirror"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_http_corral_mirror,
+      ngx_http_corral_conf_location,
       NGX_HTTP_LOC_CONF_OFFSET,
-      0,
+      offsetof(ngx_http_corral_mirror_loc_conf_t, uri),
       NULL },
 
     /* corral_mirror_timeout time; */
@@ -583,38 +581,6 @@ ngx_http_corral_mirror_merge_loc_conf(ngx_conf_t *cf, void *parent,
 
     ngx_conf_merge_str_value(conf->uri, prev->uri, "");
     ngx_conf_merge_msec_value(conf->timeout, prev->timeout, 1000);
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_http_corral_mirror(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_http_corral_mirror_loc_conf_t *mlcf = conf;
-
-    ngx_str_t  *value;
-
-    if (mlcf->uri.data) {
-        return "is duplicate";
-    }
-
-    value = cf->args->elts;
-
-    if (ngx_strcmp(value[1].data, "off") == 0) {
-        ngx_str_set(&mlcf->uri, "");
-        return NGX_CONF_OK;
-    }
-
-    if (value[1].data[0] != '/') {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid location \"%V\": \"off\", or the path of "
-                           "an internal location such as \"/mirror\"",
-                           &value[1]);
-        return NGX_CONF_ERROR;
-    }
-
-    mlcf->uri = value[1];
 
     return NGX_CONF_OK;
 }

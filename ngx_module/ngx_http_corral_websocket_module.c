@@ -56,8 +56,6 @@ static char *ngx_http_corral_websocket_merge_loc_conf(ngx_conf_t *cf,
 static void ngx_http_corral_websocket_exit_process(ngx_cycle_t *cycle);
 static char *ngx_http_corral_websocket(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-static char *ngx_http_corral_websocket_token_renew(ngx_conf_t *cf,
-    ngx_command_t *cmd, void *conf);
 static char *ngx_http_corral_websocket_message_rate(ngx_conf_t *cf,
     ngx_command_t *cmd, void *conf);
 static char *ngx_http_corral_websocket_rate(ngx_conf_t *cf, void *post,
@@ -237,9 +235,9 @@ static ngx_command_t  ngx_http_corral_websocket_commands[] = {
 
     { ngx_string("corral_token_renew"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_http_corral_websocket_token_renew,
+      ngx_http_corral_conf_location,
       NGX_HTTP_LOC_CONF_OFFSET,
-      0,
+      offsetof(ngx_http_corral_websocket_loc_conf_t, token_renew),
       NULL },
 
     /* corral_tries number; */
@@ -881,39 +879,6 @@ ngx_http_corral_websocket_message_rate(ngx_conf_t *cf, ngx_command_t *cmd,
 
         wlcf->message_burst = n;
     }
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_http_corral_websocket_token_renew(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf)
-{
-    ngx_http_corral_websocket_loc_conf_t *wlcf = conf;
-
-    ngx_str_t  *value;
-
-    if (wlcf->token_renew.data) {
-        return "is duplicate";
-    }
-
-    value = cf->args->elts;
-
-    if (ngx_strcmp(value[1].data, "off") == 0) {
-        ngx_str_set(&wlcf->token_renew, "");
-        return NGX_CONF_OK;
-    }
-
-    if (value[1].data[0] != '/') {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid value \"%V\" of corral_token_renew: "
-                           "\"off\", or the path of a location, such as "
-                           "\"/renew\"", &value[1]);
-        return NGX_CONF_ERROR;
-    }
-
-    wlcf->token_renew = value[1];
 
     return NGX_CONF_OK;
 }

@@ -130,7 +130,7 @@ my @wrong = (
     [ 'bad time', location => "corral_idle_timeout soon;",
         qr/"corral_idle_timeout" directive invalid value/ ],
     [ 'bad location of a mirror', location => "corral_mirror mirror;",
-        qr/invalid location "mirror": "off", or the path/ ],
+        qr/invalid value "mirror" of corral_mirror: "off", or the path/ ],
     [ 'mirror twice', location => "corral_mirror off;\ncorral_mirror /m;",
         qr/"corral_mirror" directive is duplicate/ ],
     [ 'bad size', location => "corral_max_message_size much;",

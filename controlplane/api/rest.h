@@ -1,7 +1,8 @@
 
 /*
  * One request of the REST API: what a handler reads of it and how it answers.
- * See rest.c (routes, answers) and http.c (libmicrohttpd).
+ * See rest.c (routes), rest_query.c and rest_request.c (what was asked),
+ * rest_answer.c, rest_key.c (idempotency) and http.c (libmicrohttpd).
  */
 
 
@@ -74,7 +75,7 @@ struct corrald_rest_s {
     json_t               *headers;   /* of strings */
     size_t                bytes;
 
-    /* the work of http.c and rest.c */
+    /* the work of http.c, rest.c and rest_key.c */
 
     corrald_rest_t       *next;
     corrald_rest_t      **prev;
@@ -151,6 +152,22 @@ typedef json_t *(*corrald_rest_show_pt)(void *row, void *data);
 
 void corrald_rest_page(corrald_rest_t *r, corrald_uri_row_t *rows, size_t n,
     const char *sort, int descending, corrald_rest_show_pt show, void *data);
+
+
+/* ---- rest.c, rest_answer.c and rest_key.c to each other ---- */
+
+/* body is taken over; of a request with a key it is kept, too. */
+
+void corrald_rest_document(corrald_rest_t *r, int status, const char *type,
+    json_t *body);
+
+/* The handler is called, or the request is answered as it was before. */
+
+void corrald_rest_key_begin(corrald_rest_t *r);
+
+/* Keeps the answer; one that says "try again" is not an answer. */
+
+void corrald_rest_key_end(corrald_rest_t *r, int status, const json_t *body);
 
 
 /* ---- for http.c, spec.c and metrics.c ---- */

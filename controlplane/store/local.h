@@ -91,6 +91,13 @@ void corrald_cache_each(corrald_kind_e kind,
 void corrald_cache_free(void);
 
 
+/* turn.c: commits under way; the end of the last one is the turn of others */
+
+int corrald_turn_busy(corrald_kind_e kind, const char *id);
+void corrald_turn_begin(corrald_kind_e kind, const char *id);
+void corrald_turn_end(corrald_kind_e kind, const char *id);
+
+
 /* journal.c: the documents on disk */
 
 typedef struct {

@@ -122,13 +122,27 @@ struct corrald_instance_s {
 };
 
 
+/* ---- engine.c: everything is looked at with the next tick ---- */
+
+void corrald_engine_soon(void);
+
+
 /* ---- supervise.c: services ---- */
 
+/* begin follows the store, -1: no memory; known: what it knew before */
+
+int corrald_supervise_begin(void)
+    __attribute__((warn_unused_result));
+void corrald_supervise_known(void);
+void corrald_supervise_end(void);
+
+int corrald_supervise_active(void);
+size_t corrald_supervise_alive(size_t *adopted);
 corrald_instance_t *corrald_supervise_find(const char *instance_id);
 corrald_instance_t *corrald_supervise_base(const char *base);
 void corrald_supervise_wake(corrald_service_t *service);
 void corrald_supervise_wake_id(const char *service_id);
-int corrald_supervise_active(void);
+void corrald_supervise_all(void);
 const json_t *corrald_supervise_document(const corrald_service_t *service,
     int *trusted);
 

@@ -615,7 +615,6 @@ corrald_actions_waited(corrald_operation_e state, const char *message,
     revision = a->revision;
     free(a);
 
-    corrald_rest_changed(r, 200, json_pack("{s:b, s:s, s:n}", "success", 1,
-                                           "message", sentence, "data"),
+    corrald_rest_changed(r, 200, corrald_rest_message("%s", sentence),
                          revision);
 }

@@ -89,8 +89,6 @@ corrald_instances_of_service(corrald_rest_t *r)
 void
 corrald_instances_get(corrald_rest_t *r)
 {
-    json_t                 *view;
-    const char             *fields;
     const corrald_entry_t  *entry;
 
     entry = corrald_instances_find(r);
@@ -101,14 +99,7 @@ corrald_instances_get(corrald_rest_t *r)
 
     corrald_rest_etag(r, entry->revision);
 
-    view = corrald_instances_show(entry);
-    fields = corrald_rest_query(r, "fields");
-
-    if (fields) {
-        corrald_view_select(view, fields);
-    }
-
-    corrald_rest_json(r, 200, view);
+    corrald_rest_view(r, corrald_instances_show(entry));
 }
 
 
@@ -322,18 +313,10 @@ corrald_instances_page(corrald_rest_t *r, const char *service_id)
         return;
     }
 
-    sort = corrald_rest_query(r, "sort");
-    sort = sort ? sort : "instance_id";
-    descending = *sort == '-';
-    sort += descending;
-
-    if (strcmp(sort, "instance_id") != 0 && strcmp(sort, "created_at") != 0
-        && strcmp(sort, "state_at") != 0)
+    if (corrald_rest_query_sort(r, "instance_id created_at state_at",
+                                "instance_id", &sort, &descending)
+        != 0)
     {
-        corrald_rest_problem(r, CORRALD_PROBLEM_INVALID_PARAMETER,
-                             "\"sort\" is \"%.64s\", it can be: instance_id "
-                             "created_at state_at, each with \"-\" before it",
-                             sort);
         return;
     }
 
@@ -501,9 +484,7 @@ corrald_instances_removed(const corrald_result_t *result, void *data)
         return;
     }
 
-    corrald_rest_changed(r, 200, json_pack("{s:b, s:s, s:n}", "success", 1,
-                                           "message", "Instance removed",
-                                           "data"),
+    corrald_rest_changed(r, 200, corrald_rest_message("Instance removed"),
                          result->revision);
 }
 

@@ -91,7 +91,11 @@ struct corrald_rest_s {
 };
 
 
-/* ---- for handlers: what was asked ---- */
+/*
+ * ---- for handlers: what was asked ----
+ *
+ * sort: one of words (a blank between two), by "-" before it descending.
+ */
 
 const char *corrald_rest_query(const corrald_rest_t *r, const char *name);
 int corrald_rest_query_known(corrald_rest_t *r)
@@ -104,6 +108,9 @@ int corrald_rest_query_bool(corrald_rest_t *r, const char *name, int preset,
     int *value) __attribute__((warn_unused_result));
 int corrald_rest_query_words(corrald_rest_t *r, const char *name,
     const char *words) __attribute__((warn_unused_result));
+int corrald_rest_query_sort(corrald_rest_t *r, const char *words,
+    const char *preset, const char **sort, int *descending)
+    __attribute__((warn_unused_result));
 int corrald_rest_query_ms(corrald_rest_t *r, const char *name, int64_t preset,
     int64_t min, int64_t max, int64_t *value)
     __attribute__((warn_unused_result));
@@ -138,6 +145,11 @@ void corrald_rest_store_error(corrald_rest_t *r, const char *err);
 void corrald_rest_send(corrald_rest_t *r, int status,
     struct MHD_Response *response);
 
+/* What MyAgent says when it is done, as a new object. */
+
+json_t *corrald_rest_message(const char *fmt, ...)
+    __attribute__((format(printf, 1, 2)));
+
 /*
  * The answer to a change of this revision: at once, or with ?wait=applied
  * when the workers serve from it.
@@ -145,6 +157,10 @@ void corrald_rest_send(corrald_rest_t *r, int status,
 
 void corrald_rest_changed(corrald_rest_t *r, int status, json_t *body,
     int64_t revision);
+
+/* One thing, with those members that "fields" asks for; view is taken over. */
+
+void corrald_rest_view(corrald_rest_t *r, json_t *view);
 
 /* A page of rows: makes each item with show, which returns a new object. */
 

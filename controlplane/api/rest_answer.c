@@ -105,6 +105,36 @@ corrald_rest_document(corrald_rest_t *r, int status, const char *type,
 }
 
 
+json_t *
+corrald_rest_message(const char *fmt, ...)
+{
+    char     text[512];
+    va_list  args;
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+
+    return json_pack("{s:b, s:s, s:n}", "success", 1, "message", text,
+                     "data");
+}
+
+
+void
+corrald_rest_view(corrald_rest_t *r, json_t *view)
+{
+    const char  *fields;
+
+    fields = corrald_rest_query(r, "fields");
+
+    if (fields) {
+        corrald_view_select(view, fields);
+    }
+
+    corrald_rest_json(r, 200, view);
+}
+
+
 void
 corrald_rest_text(corrald_rest_t *r, int status, const char *type,
     const char *text, size_t len)

@@ -210,9 +210,8 @@ corrald_revocations_written(json_t *value, const char *err, void *data)
             corrald_rest_json(r, 201, corrald_revocations_show(v->id,
                                                                v->expires));
         } else {
-            corrald_rest_json(r, 200, json_pack("{s:b, s:s, s:n}", "success",
-                                                1, "message",
-                                                "Revoked no longer", "data"));
+            corrald_rest_json(r, 200,
+                              corrald_rest_message("Revoked no longer"));
         }
     }
 

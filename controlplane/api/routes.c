@@ -20,7 +20,6 @@
 #include "../model/diff.h"
 #include "../model/patch.h"
 #include "../model/route.h"
-#include "../model/view.h"
 #include "api.h"
 
 
@@ -135,8 +134,6 @@ corrald_routes_compat_create(corrald_rest_t *r)
 void
 corrald_routes_get(corrald_rest_t *r)
 {
-    json_t                 *view;
-    const char             *fields;
     const corrald_entry_t  *entry;
 
     entry = corrald_routes_find(r);
@@ -145,14 +142,7 @@ corrald_routes_get(corrald_rest_t *r)
         return;
     }
 
-    view = corrald_routes_show(entry);
-    fields = corrald_rest_query(r, "fields");
-
-    if (fields) {
-        corrald_view_select(view, fields);
-    }
-
-    corrald_rest_json(r, 200, view);
+    corrald_rest_view(r, corrald_routes_show(entry));
 }
 
 
@@ -453,18 +443,10 @@ corrald_routes_page(corrald_rest_t *r, int enabled)
     const char             *sort;
     corrald_routes_rows_t   c;
 
-    sort = corrald_rest_query(r, "sort");
-    sort = sort ? sort : "priority";
-    descending = *sort == '-';
-    sort += descending;
-
-    if (strcmp(sort, "priority") != 0 && strcmp(sort, "name") != 0
-        && strcmp(sort, "created_at") != 0 && strcmp(sort, "updated_at") != 0)
+    if (corrald_rest_query_sort(r, "priority name created_at updated_at",
+                                "priority", &sort, &descending)
+        != 0)
     {
-        corrald_rest_problem(r, CORRALD_PROBLEM_INVALID_PARAMETER,
-                             "\"sort\" is \"%.64s\", it can be: priority name "
-                             "created_at updated_at, each with \"-\" before "
-                             "it", sort);
         return;
     }
 
@@ -948,10 +930,8 @@ corrald_routes_deleted(const corrald_result_t *result, void *data)
         return;
     }
 
-    corrald_rest_changed(r, 200, json_pack("{s:b, s:s, s:n}", "success", 1,
-                                           "message",
-                                           "Rule deleted successfully",
-                                           "data"),
+    corrald_rest_changed(r, 200,
+                         corrald_rest_message("Rule deleted successfully"),
                          result->revision);
 }
 

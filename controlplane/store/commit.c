@@ -24,12 +24,35 @@
 
 
 #define CORRALD_COMMIT_TRIES  16
+#define CORRALD_COMMIT_KEYS   12     /* and one of each operation */
+
+#define corrald_commit_text(n)    #n
+#define corrald_commit_number(n)  corrald_commit_text(n)
+
+
+/* What must live until the command is written. */
+
+typedef struct {
+    char    keys[CORRALD_COMMIT_KEYS][CORRALD_KEY_SIZE];
+    char    nkeys[24];
+    char    deadline[24];
+    char    leader[160];
+    char    epoch[24];
+    char    count[24];
+    char    events[24];
+} corrald_commit_words_t;
 
 
 static void corrald_commit_begin(void *data);
 static void corrald_commit_run(void *data);
 static void corrald_commit_hold(corrald_commit_t *c, int hold);
 static void corrald_commit_send(corrald_commit_t *c);
+static void corrald_commit_words(const corrald_commit_t *c,
+    corrald_commit_words_t *w);
+static void corrald_commit_keys(corrald_commit_t *c,
+    corrald_commit_words_t *w, corrald_redis_args_t *a);
+static void corrald_commit_op_args(corrald_commit_op_t *op,
+    corrald_redis_args_t *a);
 static void corrald_commit_replied(const redisReply *reply, const char *err,
     void *data);
 static void corrald_commit_taken(corrald_commit_t *c, const char *id,
@@ -180,59 +203,18 @@ corrald_commit_run(void *data)
 }
 
 
+/* See the head of commit.lua. */
+
 static void
 corrald_commit_send(corrald_commit_t *c)
 {
-    char                   keys[12][CORRALD_KEY_SIZE], deadline[24];
-    char                   leader[160], epoch[24], count[24], events[24];
-    char                   nkeys[24], *history;
-    size_t                 i, j, n;
-    json_t                *event;
-    corrald_commit_op_t   *op;
-    corrald_redis_args_t   a;
-
-    static const corrald_key_e  names[] = {
-        CORRALD_KEY_EPOCH, CORRALD_KEY_REVISION, CORRALD_KEY_REVISIONS,
-        CORRALD_KEY_SERVICES, CORRALD_KEY_INSTANCES, CORRALD_KEY_NAMES,
-        CORRALD_KEY_MACS, CORRALD_KEY_CHANGES, CORRALD_KEY_EVENTS,
-        CORRALD_KEY_LEADER
-    };
-
-#define corrald_commit_text(n)  #n
-#define corrald_commit_number(n)  corrald_commit_text(n)
-
-    for (i = 0, n = 0; i < c->n; i++) {
-        n += !c->ops[i].idle;
-    }
-
-    leader[0] = '\0';
-    epoch[0] = '\0';
-
-    if (c->flags & CORRALD_AS_LEADER) {
-        snprintf(leader, sizeof(leader), "%s:%lld", corrald_conf()->node,
-                 (long long) corrald_local.status.token);
-    }
-
-    if (c->flags & CORRALD_AS_NODE) {
-        snprintf(epoch, sizeof(epoch), "%lld",
-                 (long long) corrald_local.status.node_epoch);
-    }
-
-    snprintf(deadline, sizeof(deadline), "%lld",
-             (long long) (corrald_clock_ms() + corrald_local.clock
-                          + corrald_conf()->redis_timeout));
-    snprintf(nkeys, sizeof(nkeys), "%zu", 12 + n);
-    snprintf(count, sizeof(count), "%zu", n);
-    snprintf(events, sizeof(events), "%zu", json_array_size(c->events));
-
-    history = calloc(n + 1, CORRALD_KEY_SIZE);
-
-    if (history == NULL) {
-        corrald_log_error("no memory for a commit");
-        abort();
-    }
+    size_t                   i, j;
+    json_t                  *event;
+    corrald_redis_args_t     a;
+    corrald_commit_words_t   w;
 
     memset(&a, 0, sizeof(a));
+    corrald_commit_words(c, &w);
 
     /*
      * The whole script each time: Redis knows it by its digest.  EVALSHA would
@@ -242,62 +224,26 @@ corrald_commit_send(corrald_commit_t *c)
 
     corrald_redis_add(&a, "EVAL");
     corrald_redis_add_len(&a, corrald_lua_commit, corrald_lua_commit_len);
-    corrald_redis_add(&a, nkeys);
 
-    for (i = 0; i < 10; i++) {
-        corrald_redis_add(&a, corrald_local_key(keys[i], names[i]));
-    }
-
-    corrald_redis_add(&a, corrald_local_key(keys[10], CORRALD_KEY_NODE,
-                                            corrald_conf()->node));
-
-    corrald_redis_add(&a, corrald_local_key(keys[11], CORRALD_KEY_RULES));
-
-    for (i = 0, j = 0; i < c->n; i++) {
-        if (!c->ops[i].idle) {
-            corrald_redis_add(&a, corrald_local_key(history
-                                                    + j * CORRALD_KEY_SIZE,
-                                                    CORRALD_KEY_HISTORY,
-                                                    c->ops[i].id));
-            j++;
-        }
-    }
+    corrald_commit_keys(c, &w, &a);
 
     corrald_redis_add(&a, corrald_local.epoch);
-    corrald_redis_add(&a, deadline);
-    corrald_redis_add(&a, leader);
-    corrald_redis_add(&a, epoch);
+    corrald_redis_add(&a, w.deadline);
+    corrald_redis_add(&a, w.leader);
+    corrald_redis_add(&a, w.epoch);
     corrald_redis_add(&a, corrald_commit_number(CORRAL_CHANGES_MAX));
     corrald_redis_add(&a, corrald_commit_number(CORRAL_EVENTS_MAX));
     corrald_redis_add(&a, corrald_commit_number(CORRAL_HISTORY_MAX));
     corrald_redis_add(&a, corrald_commit_number(CORRAL_HISTORY_TTL));
-    corrald_redis_add(&a, count);
+    corrald_redis_add(&a, w.count);
 
     for (i = 0; i < c->n; i++) {
-        op = &c->ops[i];
-
-        if (op->idle) {
-            continue;
+        if (!c->ops[i].idle) {
+            corrald_commit_op_args(&c->ops[i], &a);
         }
-
-        snprintf(op->number, sizeof(op->number), "%lld", (long long) op->base);
-
-        corrald_redis_add(&a, op->after ? "put" : "del");
-        corrald_redis_add(&a, corrald_doc_kind(op->kind));
-        corrald_redis_add(&a, op->id);
-        corrald_redis_add(&a, op->number);
-        corrald_redis_add_len(&a, op->text ? op->text : "", op->len);
-        corrald_redis_add(&a, op->mac);
-        corrald_redis_add(&a, corrald_doc_unique(op->kind,
-                                          corrald_doc_str(op->after, "name"),
-                                          op->name));
-        corrald_redis_add(&a, corrald_doc_unique(op->kind,
-                                          corrald_doc_str(op->before, "name"),
-                                          op->was));
-        corrald_redis_add(&a, op->history ? op->history : "");
     }
 
-    corrald_redis_add(&a, events);
+    corrald_redis_add(&a, w.events);
 
     json_array_foreach(c->events, i, event) {
         for (j = 0; j < 4; j++) {
@@ -310,7 +256,94 @@ corrald_commit_send(corrald_commit_t *c)
     corrald_redis_send(corrald_local.main, &a, 0, corrald_commit_replied, c);
 
     corrald_redis_args_free(&a);
-    free(history);
+}
+
+
+static void
+corrald_commit_words(const corrald_commit_t *c, corrald_commit_words_t *w)
+{
+    size_t  i, n;
+
+    for (i = 0, n = 0; i < c->n; i++) {
+        n += !c->ops[i].idle;
+    }
+
+    w->leader[0] = '\0';
+    w->epoch[0] = '\0';
+
+    if (c->flags & CORRALD_AS_LEADER) {
+        snprintf(w->leader, sizeof(w->leader), "%s:%lld",
+                 corrald_conf()->node, (long long) corrald_local.status.token);
+    }
+
+    if (c->flags & CORRALD_AS_NODE) {
+        snprintf(w->epoch, sizeof(w->epoch), "%lld",
+                 (long long) corrald_local.status.node_epoch);
+    }
+
+    snprintf(w->deadline, sizeof(w->deadline), "%lld",
+             (long long) (corrald_clock_ms() + corrald_local.clock
+                          + corrald_conf()->redis_timeout));
+    snprintf(w->nkeys, sizeof(w->nkeys), "%zu", CORRALD_COMMIT_KEYS + n);
+    snprintf(w->count, sizeof(w->count), "%zu", n);
+    snprintf(w->events, sizeof(w->events), "%zu", json_array_size(c->events));
+}
+
+
+static void
+corrald_commit_keys(corrald_commit_t *c, corrald_commit_words_t *w,
+    corrald_redis_args_t *a)
+{
+    size_t                i;
+    corrald_commit_op_t  *op;
+
+    static const corrald_key_e  names[CORRALD_COMMIT_KEYS] = {
+        CORRALD_KEY_EPOCH, CORRALD_KEY_REVISION, CORRALD_KEY_REVISIONS,
+        CORRALD_KEY_SERVICES, CORRALD_KEY_INSTANCES, CORRALD_KEY_NAMES,
+        CORRALD_KEY_MACS, CORRALD_KEY_CHANGES, CORRALD_KEY_EVENTS,
+        CORRALD_KEY_LEADER, CORRALD_KEY_NODE, CORRALD_KEY_RULES
+    };
+
+    corrald_redis_add(a, w->nkeys);
+
+    /* only the key of a node has its name in it */
+
+    for (i = 0; i < CORRALD_COMMIT_KEYS; i++) {
+        corrald_redis_add(a, corrald_local_key(w->keys[i], names[i],
+                                               corrald_conf()->node));
+    }
+
+    for (i = 0; i < c->n; i++) {
+        op = &c->ops[i];
+
+        if (!op->idle) {
+            corrald_redis_add(a, corrald_local_key(op->key,
+                                                   CORRALD_KEY_HISTORY,
+                                                   op->id));
+        }
+    }
+}
+
+
+static void
+corrald_commit_op_args(corrald_commit_op_t *op, corrald_redis_args_t *a)
+{
+    snprintf(op->number, sizeof(op->number), "%lld", (long long) op->base);
+
+    corrald_redis_add(a, op->after ? "put" : "del");
+    corrald_redis_add(a, corrald_doc_kind(op->kind));
+    corrald_redis_add(a, op->id);
+    corrald_redis_add(a, op->number);
+    corrald_redis_add_len(a, op->text ? op->text : "", op->len);
+    corrald_redis_add(a, op->mac);
+    corrald_redis_add(a, corrald_doc_unique(op->kind,
+                                            corrald_doc_str(op->after, "name"),
+                                            op->name));
+    corrald_redis_add(a, corrald_doc_unique(op->kind,
+                                            corrald_doc_str(op->before,
+                                                            "name"),
+                                            op->was));
+    corrald_redis_add(a, op->history ? op->history : "");
 }
 
 

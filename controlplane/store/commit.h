@@ -37,6 +37,7 @@ typedef struct {
     char              name[CORRALD_DOC_UNIQUE];   /* "" when it has none */
     char              was[CORRALD_DOC_UNIQUE];
     char             *history;
+    char              key[CORRALD_KEY_SIZE];      /* of its history */
 } corrald_commit_op_t;
 
 

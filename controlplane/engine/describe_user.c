@@ -19,6 +19,12 @@
 #include "describe_local.h"
 
 
+static int corrald_describe_own(corrald_describe_t *d,
+    corrald_describe_user_t *u, const char *user, const char *group);
+static int corrald_describe_listed(const corrald_describe_t *d,
+    const char *user);
+
+
 /*
  * The user of services that name none.  Where the packages did not make the
  * default one, it is nobody: never root.
@@ -44,7 +50,6 @@ corrald_describe_user(corrald_describe_t *d, corrald_describe_user_t *u)
 {
     int             rc;
     char            buf[8192];
-    size_t          i;
     const char     *user, *group;
     struct group    gr, *grp;
     struct passwd   pw, *found;
@@ -57,42 +62,13 @@ corrald_describe_user(corrald_describe_t *d, corrald_describe_user_t *u)
     u->ngroups = CORRALD_DESCRIBE_GROUPS;
 
     if (geteuid() != 0) {
-
-        rc = getpwuid_r(geteuid(), &pw, buf, sizeof(buf), &found);
-
-        (void) snprintf(u->name, sizeof(u->name), "%s",
-                        rc == 0 && found ? pw.pw_name : "");
-        (void) snprintf(u->home, sizeof(u->home), "%s",
-                        rc == 0 && found ? pw.pw_dir : "/");
-
-        if (*user && strcmp(user, u->name) != 0) {
-            return corrald_describe_fail(d, "command_refused", "corrald does "
-                                         "not run as root: it cannot start "
-                                         "agents as user \"%s\"", user);
-        }
-
-        if (*group) {
-            return corrald_describe_fail(d, "command_refused", "corrald does "
-                                         "not run as root: it cannot start "
-                                         "agents as group \"%s\"", group);
-        }
-
-        return 0;
+        return corrald_describe_own(d, u, user, group);
     }
 
-    if (*user && d->nusers) {
-
-        for (i = 0; i < d->nusers; i++) {
-            if (strcmp(d->users[i], user) == 0) {
-                break;
-            }
-        }
-
-        if (i == d->nusers) {
-            return corrald_describe_fail(d, "command_refused", "user \"%s\" "
-                                         "is not in \"users\" of corrald's "
-                                         "configuration", user);
-        }
+    if (*user && d->nusers && !corrald_describe_listed(d, user)) {
+        return corrald_describe_fail(d, "command_refused", "user \"%s\" "
+                                     "is not in \"users\" of corrald's "
+                                     "configuration", user);
     }
 
     if (*user == '\0') {
@@ -134,6 +110,54 @@ corrald_describe_user(corrald_describe_t *d, corrald_describe_user_t *u)
 
     if (getgrouplist(u->name, (gid_t) u->gid, u->groups, &u->ngroups) == -1) {
         u->ngroups = CORRALD_DESCRIBE_GROUPS;
+    }
+
+    return 0;
+}
+
+
+/* Without root: as corrald itself; a service that names another is refused. */
+
+static int
+corrald_describe_own(corrald_describe_t *d, corrald_describe_user_t *u,
+    const char *user, const char *group)
+{
+    int             rc;
+    char            buf[8192];
+    struct passwd   pw, *found;
+
+    rc = getpwuid_r(geteuid(), &pw, buf, sizeof(buf), &found);
+
+    (void) snprintf(u->name, sizeof(u->name), "%s",
+                    rc == 0 && found ? pw.pw_name : "");
+    (void) snprintf(u->home, sizeof(u->home), "%s",
+                    rc == 0 && found ? pw.pw_dir : "/");
+
+    if (*user && strcmp(user, u->name) != 0) {
+        return corrald_describe_fail(d, "command_refused", "corrald does "
+                                     "not run as root: it cannot start "
+                                     "agents as user \"%s\"", user);
+    }
+
+    if (*group) {
+        return corrald_describe_fail(d, "command_refused", "corrald does "
+                                     "not run as root: it cannot start "
+                                     "agents as group \"%s\"", group);
+    }
+
+    return 0;
+}
+
+
+static int
+corrald_describe_listed(const corrald_describe_t *d, const char *user)
+{
+    size_t  i;
+
+    for (i = 0; i < d->nusers; i++) {
+        if (strcmp(d->users[i], user) == 0) {
+            return 1;
+        }
     }
 
     return 0;

@@ -1,6 +1,6 @@
 /*
  * The output of agents: which files there are, lines of them, and following
- * them.  See logs.c (files), logs_line.c, logs_tail.c and follow.c.
+ * them.  See logs.c (files), logs_line.c, logs_tail.c and logs_follow.c.
  *
  * Files are <log_dir>/<instance_id>.log and, rotated, .log.1, .log.2 ...; they
  * are written by corral-shim (see shim_log.c for the form of a line) and kept
@@ -139,7 +139,7 @@ void corrald_logs_fetch(const char *const *instance_ids, size_t n,
     const corrald_logs_query_t *query, corrald_logs_pt handler, void *data);
 
 
-/* ---- following: follow.c ---- */
+/* ---- following: logs_follow.c ---- */
 
 /*
  * line is called on the loop for each new line that matches (tail and since

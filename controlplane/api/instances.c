@@ -14,8 +14,8 @@
 
 #include <corral_schema.h>
 
+#include "../base/alloc.h"
 #include "../base/clock.h"
-#include "../base/log.h"
 #include "../model/patch.h"
 #include "../model/view.h"
 #include "api.h"
@@ -323,13 +323,8 @@ corrald_instances_page(corrald_rest_t *r, const char *service_id)
     c.n = 0;
     c.r = r;
     c.sort = sort;
-    c.rows = calloc(corrald_store_count(CORRALD_INSTANCE) + 1,
-                    sizeof(*c.rows));
-
-    if (c.rows == NULL) {
-        corrald_log_error("no memory for a list");
-        abort();
-    }
+    c.rows = corrald_alloc(corrald_store_count(CORRALD_INSTANCE) + 1,
+                           sizeof(*c.rows), "for a list");
 
     if (service_id) {
         corrald_store_instances(service_id, corrald_instances_collect, &c);
@@ -404,12 +399,7 @@ corrald_instances_set(corrald_rest_t *r, const corrald_entry_t *entry,
     corrald_op_t                  op;
     corrald_instances_change_t   *c;
 
-    c = malloc(sizeof(*c));
-
-    if (c == NULL) {
-        corrald_log_error("no memory for a request");
-        abort();
-    }
+    c = corrald_alloc(1, sizeof(*c), "for a request");
 
     c->r = r;
     c->status = status;

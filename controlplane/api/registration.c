@@ -16,9 +16,9 @@
 #include <corral_report.h>
 #include <corral_schema.h>
 
+#include "../base/alloc.h"
 #include "../base/conf.h"
 #include "../base/crypt.h"
-#include "../base/log.h"
 #include "../base/loop.h"
 #include "api.h"
 
@@ -189,12 +189,7 @@ corrald_registration_make(corrald_rest_t *r, int status)
 {
     corrald_registration_t  *c;
 
-    c = calloc(1, sizeof(*c));
-
-    if (c == NULL) {
-        corrald_log_error("no memory for a request");
-        abort();
-    }
+    c = corrald_alloc(1, sizeof(*c), "for a request");
 
     c->r = r;
     c->status = status;

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/alloc.h"
 #include "../base/clock.h"
-#include "../base/log.h"
 #include "../model/view.h"
 #include "api.h"
 #include "http.h"
@@ -92,8 +92,7 @@ corrald_rest_document(corrald_rest_t *r, int status, const char *type,
     }
 
     if (text == NULL) {
-        corrald_log_error("no memory for an answer");
-        abort();
+        corrald_alloc_failed("for an answer");
     }
 
     len = strlen(text);
@@ -278,8 +277,7 @@ corrald_rest_send(corrald_rest_t *r, int status,
     const char  *name;
 
     if (response == NULL) {
-        corrald_log_error("no memory for an answer");
-        abort();
+        corrald_alloc_failed("for an answer");
     }
 
     r->status = status;

@@ -14,9 +14,9 @@
 
 #include <corral_schema.h>
 
+#include "../base/alloc.h"
 #include "../base/clock.h"
 #include "../base/crypt.h"
-#include "../base/log.h"
 #include "../model/diff.h"
 #include "../model/patch.h"
 #include "../model/route.h"
@@ -304,12 +304,8 @@ corrald_routes_page(corrald_rest_t *r, int enabled)
     c.sort = sort;
     c.keys = json_array();
     c.n = 0;
-    c.rows = calloc(corrald_store_count(CORRALD_RULE) + 1, sizeof(*c.rows));
-
-    if (c.rows == NULL) {
-        corrald_log_error("no memory for a list");
-        abort();
-    }
+    c.rows = corrald_alloc(corrald_store_count(CORRALD_RULE) + 1,
+                           sizeof(*c.rows), "for a list");
 
     corrald_store_each(CORRALD_RULE, corrald_routes_collect, &c);
 
@@ -485,12 +481,7 @@ corrald_routes_new(corrald_rest_t *r, const char *id, int status)
 {
     corrald_routes_change_t  *c;
 
-    c = calloc(1, sizeof(*c));
-
-    if (c == NULL) {
-        corrald_log_error("no memory for a request");
-        abort();
-    }
+    c = corrald_alloc(1, sizeof(*c), "for a request");
 
     c->r = r;
     c->status = status;

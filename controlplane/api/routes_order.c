@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../base/log.h"
+#include "../base/alloc.h"
 #include "api.h"
 
 
@@ -55,12 +55,7 @@ corrald_routes_reorder(corrald_rest_t *r)
         return;
     }
 
-    ops = calloc(n, sizeof(*ops));
-
-    if (ops == NULL) {
-        corrald_log_error("no memory for a request");
-        abort();
-    }
+    ops = corrald_alloc(n, sizeof(*ops), "for a request");
 
     if (corrald_routes_positions(r, order, ops) == n) {
         corrald_store_commit(ops, n, 0, corrald_routes_reordered, r);

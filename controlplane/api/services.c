@@ -19,10 +19,10 @@
 #include <corral_duration.h>
 #include <corral_schema.h>
 
+#include "../base/alloc.h"
 #include "../base/clock.h"
 #include "../base/conf.h"
 #include "../base/crypt.h"
-#include "../base/log.h"
 #include "../model/diff.h"
 #include "../model/patch.h"
 #include "../model/rules.h"
@@ -222,15 +222,10 @@ corrald_services_delete(corrald_rest_t *r)
         return;
     }
 
-    c = calloc(1, sizeof(*c));
+    c = corrald_alloc(1, sizeof(*c), "for a request");
     instances = corrald_instances_array(entry->id);
     n = json_array_size(instances);
-    ops = calloc(n + 1, sizeof(*ops));
-
-    if (c == NULL || ops == NULL) {
-        corrald_log_error("no memory for a request");
-        abort();
-    }
+    ops = corrald_alloc(n + 1, sizeof(*ops), "for a request");
 
     c->r = r;
     c->timeout = timeout;
@@ -399,12 +394,7 @@ corrald_services_insert(corrald_rest_t *r, unsigned flags)
         return;
     }
 
-    c = calloc(1, sizeof(*c));
-
-    if (c == NULL) {
-        corrald_log_error("no memory for a request");
-        abort();
-    }
+    c = corrald_alloc(1, sizeof(*c), "for a request");
 
     c->r = r;
     c->status = 201;
@@ -435,12 +425,7 @@ corrald_services_change(corrald_rest_t *r, corrald_services_mode_e mode)
         return;
     }
 
-    c = calloc(1, sizeof(*c));
-
-    if (c == NULL) {
-        corrald_log_error("no memory for a request");
-        abort();
-    }
+    c = corrald_alloc(1, sizeof(*c), "for a request");
 
     c->r = r;
     c->mode = mode;

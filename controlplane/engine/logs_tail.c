@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../base/alloc.h"
 #include "../base/conf.h"
 #include "../base/loop.h"
 #include "logs.h"
@@ -88,12 +89,7 @@ corrald_logs_fetch(const char *const *instance_ids, size_t n,
     size_t               i;
     corrald_logs_job_t  *job;
 
-    job = calloc(1, sizeof(*job));
-
-    if (job == NULL) {
-        abort();
-    }
-
+    job = corrald_alloc(1, sizeof(*job), "to read logs");
     job->query = *query;
     job->handler = handler;
     job->data = data;
@@ -118,7 +114,7 @@ corrald_logs_fetch(const char *const *instance_ids, size_t n,
         /* later, as promised; without memory for that there is no way */
 
         if (corrald_loop_soon(corrald_logs_done, job) != 0) {
-            abort();
+            corrald_alloc_failed("to read logs");
         }
     }
 }

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/alloc.h"
 #include "../base/clock.h"
 #include "../base/conf.h"
 #include "../base/log.h"
@@ -71,17 +72,8 @@ corrald_store_commit(const corrald_op_t *ops, size_t n, unsigned flags,
     size_t             i;
     corrald_commit_t  *c;
 
-    c = calloc(1, sizeof(*c));
-
-    if (c) {
-        c->ops = calloc(n + 1, sizeof(*c->ops));
-    }
-
-    if (c == NULL || c->ops == NULL) {
-        corrald_log_error("no memory for a commit");
-        abort();
-    }
-
+    c = corrald_alloc(1, sizeof(*c), "for a commit");
+    c->ops = corrald_alloc(n + 1, sizeof(*c->ops), "for a commit");
     c->n = n;
     c->flags = flags;
     c->handler = handler;
@@ -132,8 +124,7 @@ static void
 corrald_commit_later(corrald_commit_t *c)
 {
     if (corrald_loop_soon(corrald_commit_ended, c) != 0) {
-        corrald_log_error("no memory for a commit");
-        abort();
+        corrald_alloc_failed("for a commit");
     }
 }
 

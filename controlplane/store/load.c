@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../base/log.h"
+#include "../base/alloc.h"
 #include "local.h"
 
 
@@ -211,22 +211,16 @@ corrald_load_keep(corrald_map_t *map, const char *name,
     v = corrald_map_get(map, name);
 
     if (v == NULL) {
-        v = calloc(1, sizeof(*v));
+        v = corrald_alloc(1, sizeof(*v), "for a full load");
 
-        if (v == NULL || corrald_map_set(map, name, v) != 0) {
-            corrald_log_error("no memory for a full load");
-            abort();
+        if (corrald_map_set(map, name, v) != 0) {
+            corrald_alloc_failed("for a full load");
         }
     }
 
     free(v->text);
     v->len = value->len;
-    v->text = malloc(value->len + 1);
-
-    if (v->text == NULL) {
-        corrald_log_error("no memory for a full load");
-        abort();
-    }
+    v->text = corrald_alloc(1, value->len + 1, "for a full load");
 
     memcpy(v->text, value->str, value->len);
     v->text[value->len] = '\0';

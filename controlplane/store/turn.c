@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../base/log.h"
+#include "../base/alloc.h"
 #include "local.h"
 
 
@@ -54,12 +54,7 @@ corrald_store_turn(corrald_kind_e kind, const char *id,
         return;
     }
 
-    w = malloc(sizeof(*w));
-
-    if (w == NULL) {
-        corrald_log_error("no memory for a commit");
-        abort();
-    }
+    w = corrald_alloc(1, sizeof(*w), "for a commit");
 
     w->handler = handler;
     w->data = data;
@@ -129,13 +124,10 @@ corrald_turn_lane(corrald_kind_e kind, const char *id, int make)
         return lane;
     }
 
-    lane = calloc(1, sizeof(*lane));
+    lane = corrald_alloc(1, sizeof(*lane), "for a commit");
 
-    if (lane == NULL
-        || corrald_map_set(&corrald_turn_lanes, key, lane) != 0)
-    {
-        corrald_log_error("no memory for a commit");
-        abort();
+    if (corrald_map_set(&corrald_turn_lanes, key, lane) != 0) {
+        corrald_alloc_failed("for a commit");
     }
 
     memcpy(lane->key, key, sizeof(key));

@@ -1,6 +1,7 @@
 /* links: controlplane/engine/logs.c controlplane/engine/logs_line.c */
 /* links: controlplane/engine/logs_tail.c */
 /* links: controlplane/engine/logs_follow.c */
+/* links: controlplane/base/alloc.c */
 /* links: controlplane/base/loop.c controlplane/base/log.c */
 /* links: controlplane/base/buf.c controlplane/base/clock.c */
 /* links: controlplane/base/conf.c controlplane/base/conf_value.c */

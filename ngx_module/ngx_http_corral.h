@@ -78,6 +78,7 @@ typedef struct {
 
     unsigned                     identified:1;   /* step 1 is done */
     unsigned                     routed:1;       /* step 2 is done */
+    unsigned                     prepared:1;     /* affinity is looked up */
     unsigned                     sticky:1;       /* affinity is a hash */
     unsigned                     cookie:1;       /* affinity by cookie */
     unsigned                     learn:1;        /* agents tell sessions */

@@ -429,15 +429,15 @@ ngx_http_corral_publish_ready(void)
 }
 
 
-void
+ngx_int_t
 ngx_http_corral_publish_ask(ngx_http_corral_redis_reply_pt cb, void *data,
     ngx_uint_t argc, ngx_str_t *argv)
 {
-    if (ngx_http_corral_publish.redis) {
-        (void) ngx_http_corral_redis_command(ngx_http_corral_publish.redis,
-                                             NGX_HTTP_CORRAL_PUBLISH_TIMEOUT,
-                                             cb, data, argc, argv);
-    }
+    return ngx_http_corral_publish.redis
+           ? ngx_http_corral_redis_command(ngx_http_corral_publish.redis,
+                                           NGX_HTTP_CORRAL_PUBLISH_TIMEOUT,
+                                           cb, data, argc, argv)
+           : NGX_DECLINED;
 }
 
 

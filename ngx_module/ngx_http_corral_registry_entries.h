@@ -267,11 +267,5 @@ void ngx_http_corral_registry_split_tick(void);
 /* ngx_palloc() in the form that the pure files call */
 void *ngx_http_corral_registry_palloc(void *data, size_t size);
 
-/*
- * ngx_http_corral_registry_update.c: microseconds of a clock that only goes
- * forward, for budgets
- */
-uint64_t ngx_http_corral_registry_usec(void);
-
 
 #endif /* _NGX_HTTP_CORRAL_REGISTRY_ENTRIES_H_INCLUDED_ */

@@ -13,6 +13,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include "ngx_http_corral_clock.h"
 #include "ngx_http_corral_registry_entries.h"
 
 
@@ -133,7 +134,7 @@ ngx_http_corral_registry_commit(ngx_str_t *epoch, uint64_t revision,
     ngx_http_corral_registry_t  *reg;
 
     reg = &ngx_http_corral_reg;
-    start = ngx_http_corral_registry_usec();
+    start = ngx_http_corral_clock();
 
     if (reg->settling) {
         return ngx_http_corral_registry_settle(start,
@@ -165,9 +166,7 @@ ngx_http_corral_registry_commit(ngx_str_t *epoch, uint64_t revision,
 
         s->built = 1;
 
-        if (ngx_http_corral_registry_usec() - start
-            >= (uint64_t) budget * 1000)
-        {
+        if (ngx_http_corral_clock() - start >= (uint64_t) budget * 1000) {
             return NGX_AGAIN;
         }
     }
@@ -543,15 +542,4 @@ ngx_http_corral_registry_abort(void)
     ngx_destroy_pool(reg->tmp);
     reg->tmp = NULL;
     reg->updating = 0;
-}
-
-
-uint64_t
-ngx_http_corral_registry_usec(void)
-{
-    struct timespec  ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-
-    return (uint64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }

@@ -1,7 +1,7 @@
 
 /*
  * The output of the metrics step, for its files alone.
- * See ngx_http_corral_metrics_module.c.
+ * See ngx_http_corral_metrics_out.c.
  */
 
 

@@ -37,7 +37,6 @@ typedef struct {
 } ngx_http_corral_publish_t;
 
 
-static uint64_t ngx_http_corral_publish_start_time(void);
 static void ngx_http_corral_publish_lease(void);
 
 
@@ -58,13 +57,10 @@ ngx_http_corral_publish_init(ngx_pool_t *pool,
 {
     u_char                     *p;
     size_t                      len;
-    uint64_t                    start_time;
     ngx_http_corral_publish_t  *publish;
 
     publish = &ngx_http_corral_publish;
     publish->conf = mcf;
-
-    start_time = ngx_http_corral_publish_start_time();
 
     len = mcf->gateway.len + 2 + NGX_INT_T_LEN + NGX_INT64_LEN;
 
@@ -83,7 +79,7 @@ ngx_http_corral_publish_init(ngx_pool_t *pool,
     *p++ = ':';
 
     publish->start_time.data = p;
-    p = ngx_sprintf(p, "%uL", start_time);
+    p = ngx_sprintf(p, "%uL", ngx_http_corral_table_start_time(ngx_pid));
     publish->start_time.len = p - publish->start_time.data;
 
     publish->worker.len = p - publish->worker.data;
@@ -268,45 +264,6 @@ ngx_http_corral_publish_bye(void)
     argv[1] = ngx_http_corral_key(NGX_HTTP_CORRAL_KEY_WORKERS);
     argv[2] = publish->worker;
     ngx_http_corral_publish_send(3, argv);
-}
-
-
-/*
- * Field 22 of /proc/self/stat.  With the pid it tells this process from a
- * later one of the same pid.
- */
-
-static uint64_t
-ngx_http_corral_publish_start_time(void)
-{
-    char        *p, buf[1024];
-    ssize_t      n;
-    ngx_fd_t     fd;
-    ngx_uint_t   field;
-
-    fd = ngx_open_file("/proc/self/stat", NGX_FILE_RDONLY, NGX_FILE_OPEN, 0);
-    if (fd == NGX_INVALID_FILE) {
-        return 0;
-    }
-
-    n = ngx_read_fd(fd, buf, sizeof(buf) - 1);
-    (void) ngx_close_file(fd);
-
-    if (n <= 0) {
-        return 0;
-    }
-
-    buf[n] = '\0';
-
-    /* the name of the program, field 2, may hold spaces and parentheses */
-
-    p = strrchr(buf, ')');
-
-    for (field = 2; p && field < 22; field++) {
-        p = strchr(p + 1, ' ');
-    }
-
-    return p ? strtoull(p + 1, NULL, 10) : 0;
 }
 
 

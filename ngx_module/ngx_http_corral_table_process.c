@@ -26,7 +26,6 @@ static ngx_uint_t ngx_http_corral_table_left(void);
 static ngx_uint_t ngx_http_corral_table_clear(void);
 static void ngx_http_corral_table_clear_locked(ngx_uint_t i);
 static ngx_uint_t ngx_http_corral_table_dead(ngx_http_corral_process_t *p);
-static uint64_t ngx_http_corral_table_start_time(ngx_pid_t pid);
 
 
 void
@@ -283,9 +282,7 @@ ngx_http_corral_table_dead(ngx_http_corral_process_t *p)
 }
 
 
-/* field 22 of /proc/PID/stat, 0 if it cannot be read */
-
-static uint64_t
+uint64_t
 ngx_http_corral_table_start_time(ngx_pid_t pid)
 {
     int         n;

@@ -201,7 +201,12 @@ ngx_http_corral_affinity_owner(ngx_http_request_t *r,
     ngx_http_corral_slot_t       ref;
     ngx_http_corral_instance_t  *instance;
 
-    ngx_http_corral_affinity_prepare(r, ctx, service);
+    if (!ctx->prepared) {                   /* nobody has asked before */
+        ngx_http_corral_affinity_prepare(r, ctx, service);
+    }
+
+    ctx->known = 0;
+    ctx->owner.slot = NGX_HTTP_CORRAL_NO_SLOT;
 
     if (ctx->cookie) {
         ctx->known = ngx_http_corral_affinity_cookie_owner(r, service, &owner);
@@ -395,6 +400,8 @@ ngx_http_corral_affinity_ask(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx)
     ngx_http_corral_service_t       *service;
     ngx_http_corral_affinity_ask_t  *ask;
 
+    ctx->prepared = 0;                      /* for another service, perhaps */
+
     service = ngx_http_corral_registry_find(&ctx->service_id);
 
     if (service == NULL || service->affinity.len == 0 || ctx->asked) {
@@ -402,6 +409,7 @@ ngx_http_corral_affinity_ask(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx)
     }
 
     ngx_http_corral_affinity_prepare(r, ctx, service);
+    ctx->prepared = 1;
 
     if ((!ctx->sticky && !ctx->learned)
         || (ngx_http_corral_affinity_kept(ctx->affinity, service, &ref, &age)

@@ -33,14 +33,23 @@ static void ngx_http_corral_handshake_limits(ngx_http_corral_terms_t *t,
 static ngx_int_t ngx_http_corral_handshake_begin(
     ngx_http_corral_handshake_t *h);
 static void ngx_http_corral_handshake_none(ngx_http_corral_handshake_t *h);
+static ngx_err_t ngx_http_corral_handshake_first(
+    ngx_http_corral_handshake_t *h, ngx_connection_t *c);
+static void ngx_http_corral_handshake_refused(ngx_http_corral_handshake_t *h,
+    ngx_err_t err);
+static void ngx_http_corral_handshake_connected(
+    ngx_http_corral_handshake_t *h, ngx_connection_t *c);
 static void ngx_http_corral_handshake_next(ngx_http_corral_handshake_t *h,
     ngx_uint_t type, ngx_uint_t hard);
 static void ngx_http_corral_handshake_failed(ngx_http_corral_handshake_t *h);
 static void ngx_http_corral_handshake_cleanup(void *data);
 static void ngx_http_corral_handshake_event(ngx_event_t *ev);
 static void ngx_http_corral_handshake_send(ngx_http_corral_handshake_t *h);
-static ngx_err_t ngx_http_corral_handshake_connected(ngx_connection_t *c);
+static ngx_err_t ngx_http_corral_handshake_error(ngx_connection_t *c);
 static void ngx_http_corral_handshake_read(ngx_http_corral_handshake_t *h);
+static ssize_t ngx_http_corral_handshake_recv(ngx_http_corral_handshake_t *h,
+    ngx_connection_t *c);
+static ngx_uint_t ngx_http_corral_handshake_is_101(u_char *data, size_t n);
 static void ngx_http_corral_handshake_judge(ngx_http_corral_handshake_t *h);
 static ngx_uint_t ngx_http_corral_handshake_bits(ngx_uint_t status);
 static ngx_int_t ngx_http_corral_handshake_reserve(
@@ -135,10 +144,9 @@ ngx_http_corral_handshake_create(ngx_http_request_t *r,
         }
     }
 
-    h->in = ngx_create_temp_buf(r->pool, NGX_HTTP_CORRAL_HANDSHAKE_HEAD);
     h->cleanup = ngx_http_cleanup_add(r, 0);
 
-    if (h->in == NULL || h->cleanup == NULL) {
+    if (h->cleanup == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -274,8 +282,7 @@ ngx_http_corral_handshake_begin(ngx_http_corral_handshake_t *h)
     h->status_done = 0;
     h->passed = 0;
     h->out->pos = h->out->start;
-    h->in->pos = h->in->start;
-    h->in->last = h->in->start;
+    h->in = NULL;
 
     ngx_memzero(&h->status, sizeof(ngx_http_status_t));
 
@@ -311,6 +318,7 @@ ngx_http_corral_handshake_none(ngx_http_corral_handshake_t *h)
 void
 ngx_http_corral_handshake_connect(ngx_http_corral_handshake_t *h)
 {
+    ngx_err_t             err;
     ngx_int_t             rc;
     ngx_str_t            *name;
     ngx_connection_t     *c;
@@ -360,12 +368,73 @@ ngx_http_corral_handshake_connect(ngx_http_corral_handshake_t *h)
     c->read->handler = ngx_http_corral_handshake_event;
     c->write->handler = ngx_http_corral_handshake_event;
 
-    if (rc == NGX_AGAIN) {
+    err = ngx_http_corral_handshake_first(h, c);
+
+    if (err == NGX_EAGAIN) {
         ngx_add_timer(c->write, h->terms.connect_timeout);
-        return;
+
+    } else if (err) {
+        ngx_http_corral_handshake_refused(h, err);
+    }
+}
+
+
+/*
+ * An agent of this machine is connected by now, although connect() could not
+ * say so.  The first send() can, and need not wait for an event: NGX_EAGAIN if
+ * it is not, 0, or the error of connect().
+ */
+
+static ngx_err_t
+ngx_http_corral_handshake_first(ngx_http_corral_handshake_t *h,
+    ngx_connection_t *c)
+{
+    ssize_t  n;
+
+    n = send(c->fd, h->out->pos, h->out->last - h->out->pos, 0);
+
+    if (n == -1) {
+        return ngx_socket_errno;
     }
 
-    ngx_post_event(c->write, &ngx_posted_events);
+    c->sent += n;
+    h->out->pos += n;
+
+    ngx_http_corral_handshake_connected(h, c);
+
+    return 0;
+}
+
+
+static void
+ngx_http_corral_handshake_refused(ngx_http_corral_handshake_t *h,
+    ngx_err_t err)
+{
+    ngx_log_error(NGX_LOG_ERR, h->request->connection->log, err,
+                  "connect() failed");
+
+    ngx_http_corral_handshake_next(h, NGX_HTTP_CORRAL_NEXT_ERROR, 1);
+}
+
+
+static void
+ngx_http_corral_handshake_connected(ngx_http_corral_handshake_t *h,
+    ngx_connection_t *c)
+{
+    ngx_http_request_t  *r;
+
+    r = h->request;
+
+    h->connected = 1;
+    r->upstream->state->connect_time = ngx_current_msec
+                                       - r->upstream->start_time;
+    r->connection->log->action = "sending request to upstream";
+
+    if (c->write->timer_set) {
+        ngx_del_timer(c->write);
+    }
+
+    ngx_add_timer(c->read, h->terms.handshake_timeout);
 }
 
 
@@ -576,31 +645,19 @@ ngx_http_corral_handshake_send(ngx_http_corral_handshake_t *h)
     ngx_err_t                   err;
     ngx_connection_t           *c;
     ngx_http_request_t         *r;
-    ngx_http_upstream_state_t  *state;
 
     r = h->request;
     c = r->upstream->peer.connection;
-    state = r->upstream->state;
 
     if (!h->connected) {
-        err = ngx_http_corral_handshake_connected(c);
+        err = ngx_http_corral_handshake_error(c);
 
         if (err) {
-            ngx_log_error(NGX_LOG_ERR, r->connection->log, err,
-                          "connect() failed");
-            ngx_http_corral_handshake_next(h, NGX_HTTP_CORRAL_NEXT_ERROR, 1);
+            ngx_http_corral_handshake_refused(h, err);
             return;
         }
 
-        h->connected = 1;
-        state->connect_time = ngx_current_msec - r->upstream->start_time;
-        r->connection->log->action = "sending request to upstream";
-
-        if (c->write->timer_set) {
-            ngx_del_timer(c->write);
-        }
-
-        ngx_add_timer(c->read, h->terms.handshake_timeout);
+        ngx_http_corral_handshake_connected(h, c);
     }
 
     while (h->out->pos < h->out->last) {
@@ -630,7 +687,7 @@ ngx_http_corral_handshake_send(ngx_http_corral_handshake_t *h)
 
 
 static ngx_err_t
-ngx_http_corral_handshake_connected(ngx_connection_t *c)
+ngx_http_corral_handshake_error(ngx_connection_t *c)
 {
     int        err;
     socklen_t  len;
@@ -660,15 +717,15 @@ ngx_http_corral_handshake_read(ngx_http_corral_handshake_t *h)
 
     for ( ;; ) {
 
-        if (h->in->last == h->in->end) {
+        n = ngx_http_corral_handshake_recv(h, c);
+
+        if (n == NGX_DECLINED) {
             ngx_log_error(NGX_LOG_ERR, c->log, 0,
                           "upstream sent too big header");
             ngx_http_corral_handshake_next(h,
                                        NGX_HTTP_CORRAL_NEXT_INVALID_HEADER, 0);
             return;
         }
-
-        n = c->recv(c, h->in->last, h->in->end - h->in->last);
 
         if (n == NGX_AGAIN) {
 
@@ -693,7 +750,6 @@ ngx_http_corral_handshake_read(ngx_http_corral_handshake_t *h)
         }
 
         h->request->upstream->state->bytes_received += n;
-        h->in->last += n;
 
         switch (ngx_http_corral_handshake_parse(h)) {
 
@@ -715,6 +771,65 @@ ngx_http_corral_handshake_read(ngx_http_corral_handshake_t *h)
             return;
         }
     }
+}
+
+
+/*
+ * Reads some of the answer into h->in.  A 101 that comes at once, as nearly all
+ * do, gets a buffer of its length, others one of 8 kB.  Returns as recv() does;
+ * NGX_DECLINED if the buffer is full; NGX_ERROR also without memory.
+ */
+
+static ssize_t
+ngx_http_corral_handshake_recv(ngx_http_corral_handshake_t *h,
+    ngx_connection_t *c)
+{
+    size_t    size;
+    ssize_t   n;
+
+    static u_char  scratch[NGX_HTTP_CORRAL_HANDSHAKE_HEAD];
+
+    if (h->in == NULL) {
+        n = c->recv(c, scratch, sizeof(scratch));
+
+        if (n <= 0) {
+            return n;
+        }
+
+        size = ngx_http_corral_handshake_is_101(scratch, n) ? (size_t) n
+                                                            : sizeof(scratch);
+
+        h->in = ngx_create_temp_buf(h->request->pool, size);
+        if (h->in == NULL) {
+            return NGX_ERROR;
+        }
+
+        h->in->last = ngx_cpymem(h->in->last, scratch, n);
+
+        return n;
+    }
+
+    if (h->in->last == h->in->end) {
+        return NGX_DECLINED;
+    }
+
+    n = c->recv(c, h->in->last, h->in->end - h->in->last);
+
+    if (n > 0) {
+        h->in->last += n;
+    }
+
+    return n;
+}
+
+
+/* the whole head of one, and nothing else */
+
+static ngx_uint_t
+ngx_http_corral_handshake_is_101(u_char *data, size_t n)
+{
+    return n > 16 && ngx_memcmp(data, "HTTP/1.1 101", 12) == 0
+           && ngx_memcmp(data + n - 4, CRLF CRLF, 4) == 0;
 }
 
 
@@ -885,7 +1000,10 @@ ngx_http_corral_handshake_upgrade(ngx_http_corral_handshake_t *h)
     }
 
     ngx_http_corral_upstream_report(r, h->ctx, 1, 0);
-    ngx_http_corral_handshake_agreed(h, &agreed);
+
+    if (h->terms.failover != CORRAL_FAILOVER_CLOSE) {
+        ngx_http_corral_handshake_agreed(h, &agreed);
+    }
 
     start.head = head;
     start.early.data = h->in->pos;

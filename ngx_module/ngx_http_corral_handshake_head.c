@@ -832,6 +832,12 @@ ngx_http_corral_handshake_token(ngx_list_t *headers, char *name, char *token)
             p = e[i].value.data;
             last = p + e[i].value.len;
 
+            if (e[i].value.len == want
+                && ngx_strncasecmp(p, (u_char *) token, want) == 0)
+            {
+                return 1;                   /* mostly there is one item */
+            }
+
             while (p < last) {
                 item = ngx_http_corral_handshake_item(&p, last);
 

@@ -259,6 +259,10 @@ static ngx_http_corral_metrics_total_t  ngx_http_corral_metrics_totals[] = {
       ngx_http_corral_metrics_offset(revoked),
       "Requests refused as their token was revoked" },
 
+    { NULL, "corral_service_cut_revoked_total",
+      ngx_http_corral_metrics_offset(cut_revoked),
+      "Requests cut off as their token was revoked" },
+
     { NULL, "corral_service_revocations_unknown_total",
       ngx_http_corral_metrics_offset(unsure),
       "Requests refused as Redis did not tell what is revoked" },

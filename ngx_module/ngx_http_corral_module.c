@@ -383,6 +383,10 @@ ngx_http_corral_ctx_cleanup(void *data)
 {
     ngx_http_corral_ctx_t *ctx = data;
 
+    if (ctx->open.next) {
+        ngx_queue_remove(&ctx->open);
+    }
+
     ngx_http_corral_table_release(&ctx->hold);
 }
 

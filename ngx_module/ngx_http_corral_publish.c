@@ -270,7 +270,7 @@ ngx_http_corral_publish_bye(void)
 void
 ngx_http_corral_publish_send(ngx_uint_t argc, ngx_str_t *argv)
 {
-    ngx_http_corral_publish_ask(NULL, NULL, argc, argv);
+    (void) ngx_http_corral_publish_ask(NULL, NULL, argc, argv);
 }
 
 
@@ -286,15 +286,15 @@ ngx_http_corral_publish_ready(void)
 }
 
 
-void
+ngx_int_t
 ngx_http_corral_publish_ask(ngx_http_corral_redis_reply_pt cb, void *data,
     ngx_uint_t argc, ngx_str_t *argv)
 {
-    if (ngx_http_corral_publish.redis) {
-        (void) ngx_http_corral_redis_command(ngx_http_corral_publish.redis,
-                                             NGX_HTTP_CORRAL_PUBLISH_TIMEOUT,
-                                             cb, data, argc, argv);
-    }
+    return ngx_http_corral_publish.redis
+           ? ngx_http_corral_redis_command(ngx_http_corral_publish.redis,
+                                           NGX_HTTP_CORRAL_PUBLISH_TIMEOUT,
+                                           cb, data, argc, argv)
+           : NGX_DECLINED;
 }
 
 
@@ -377,7 +377,7 @@ ngx_http_corral_publish_expire(ngx_str_t *key,
     argv[2].data = lease;
     argv[2].len = ngx_sprintf(lease, "%d", CORRAL_WORKER_LEASE) - lease;
 
-    ngx_http_corral_publish_ask(cb, NULL, 3, argv);
+    (void) ngx_http_corral_publish_ask(cb, NULL, 3, argv);
 }
 
 

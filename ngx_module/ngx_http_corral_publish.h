@@ -45,8 +45,11 @@ void ngx_http_corral_publish_ack(void);
 /* Redis takes commands, and does so in time. */
 ngx_uint_t ngx_http_corral_publish_ready(void);
 
-/* Sends a command; cb is not called if the connection is lost meanwhile. */
-void ngx_http_corral_publish_ask(ngx_http_corral_redis_reply_pt cb,
+/*
+ * Sends a command; cb is not called if the connection is lost meanwhile, nor
+ * if this does not return NGX_OK.
+ */
+ngx_int_t ngx_http_corral_publish_ask(ngx_http_corral_redis_reply_pt cb,
     void *data, ngx_uint_t argc, ngx_str_t *argv);
 
 /* Sends a command whose answer nobody waits for; dropped if not connected. */

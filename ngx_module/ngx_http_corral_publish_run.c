@@ -12,8 +12,11 @@
 
 #include <corral_sse.h>
 
+#include <openssl/evp.h>
+
 
 #define NGX_HTTP_CORRAL_RUN_EVENTS  128
+#define NGX_HTTP_CORRAL_RUN_OWNER   16      /* bytes of the digest */
 
 
 static void ngx_http_corral_publish_run_add(ngx_str_t *key, uint64_t seq,
@@ -36,18 +39,48 @@ ngx_http_corral_sync_run_ready(void)
 }
 
 
+/* Another one's request makes another key of the same id: he finds nothing. */
+
 ngx_str_t
 ngx_http_corral_sync_run_key(ngx_pool_t *pool, ngx_str_t *service_id,
-    u_char *run)
+    u_char *run, ngx_str_t *tenant, ngx_str_t *subject)
 {
-    u_char     buf[CORRAL_ID_MAX + 1 + CORRAL_SSE_RUN];
-    ngx_str_t  part;
+    u_char      buf[CORRAL_ID_MAX + 1 + CORRAL_SSE_RUN
+                    + 1 + 2 * NGX_HTTP_CORRAL_RUN_OWNER];
+    u_char      digest[EVP_MAX_MD_SIZE], *p, *text;
+    size_t      len;
+    ngx_str_t   part;
+
+    p = ngx_sprintf(buf, "%*s:%*s",
+                    (size_t) ngx_min(service_id->len, CORRAL_ID_MAX),
+                    service_id->data, (size_t) CORRAL_SSE_RUN, run);
+
+    if (tenant->len || subject->len) {
+
+        /* neither has a NUL */
+
+        len = tenant->len + 1 + subject->len;
+        text = ngx_pnalloc(pool, len);
+
+        ngx_str_null(&part);
+
+        if (text == NULL) {
+            return part;
+        }
+
+        *ngx_cpymem(text, tenant->data, tenant->len) = '\0';
+        ngx_memcpy(text + tenant->len + 1, subject->data, subject->len);
+
+        if (!EVP_Digest(text, len, digest, NULL, EVP_sha256(), NULL)) {
+            return part;
+        }
+
+        *p++ = ':';
+        p = ngx_hex_dump(p, digest, NGX_HTTP_CORRAL_RUN_OWNER);
+    }
 
     part.data = buf;
-    part.len = ngx_sprintf(buf, "%*s:%*s",
-                           (size_t) ngx_min(service_id->len, CORRAL_ID_MAX),
-                           service_id->data, (size_t) CORRAL_SSE_RUN, run)
-               - buf;
+    part.len = p - buf;
 
     return ngx_http_corral_key_of(pool, NGX_HTTP_CORRAL_KEY_RUN, &part);
 }
@@ -171,8 +204,8 @@ ngx_http_corral_sync_run_get(ngx_str_t *key, uint64_t seq, ngx_uint_t most,
     argv[5].data = count;
     argv[5].len = ngx_sprintf(count, "%ui", most) - count;
 
-    ngx_http_corral_publish_ask(ngx_http_corral_publish_run_got, data, 6,
-                                argv);
+    (void) ngx_http_corral_publish_ask(ngx_http_corral_publish_run_got, data,
+                                       6, argv);
 }
 
 

@@ -87,8 +87,8 @@ ngx_http_corral_sync_session_get(ngx_pool_t *pool, uint64_t session,
     ngx_http_corral_publish_session_handler = handler;
 
     if (argv[1].data) {
-        ngx_http_corral_publish_ask(ngx_http_corral_publish_session_got, data,
-                                    4, argv);
+        (void) ngx_http_corral_publish_ask(ngx_http_corral_publish_session_got,
+                                           data, 4, argv);
     }
 }
 

@@ -81,16 +81,15 @@ typedef enum {
 } ngx_http_corral_record_kind_e;
 
 
-/* while a record is made */
+/* while a record is made: there is one of them, as its buffer is large */
 
 typedef struct {
-    u_char                          *start;
     u_char                          *last;
-    size_t                           size;
     ngx_str_t                       *line;
     ngx_str_t                        sources[NGX_HTTP_CORRAL_RECORD_SOURCES];
     uint16_t                         offsets[NGX_HTTP_CORRAL_RECORD_SOURCES];
     ngx_uint_t                       n;
+    u_char                           start[NGX_HTTP_CORRAL_RECORD_MAX];
 } ngx_http_corral_packer_t;
 
 
@@ -117,6 +116,11 @@ static ngx_int_t ngx_http_corral_record_states(ngx_http_request_t *r,
     ngx_http_corral_record_t *record, ngx_http_corral_record_end_t *end);
 static void ngx_http_corral_record_vars(ngx_http_request_t *r,
     ngx_http_corral_record_t *record);
+static ngx_pool_t *ngx_http_corral_record_pool(ngx_log_t *log);
+static void ngx_http_corral_record_clear(ngx_pool_t *pool);
+
+
+static ngx_http_corral_packer_t  ngx_http_corral_record_packer;
 
 
 #define ngx_http_corral_record_states_of(record)                              \
@@ -184,26 +188,18 @@ ngx_http_corral_record_create(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx,
 
     cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
 
-    pk = ngx_pcalloc(r->pool, sizeof(ngx_http_corral_packer_t));
     states = ngx_palloc(r->pool, r->upstream_states->nelts
                                  * sizeof(ngx_http_corral_record_state_t));
     vars = ngx_palloc(r->pool, cmcf->variables.nelts
                                * sizeof(ngx_http_corral_record_var_t) + 1);
 
-    if (pk == NULL || states == NULL || vars == NULL) {
+    if (states == NULL || vars == NULL) {
         return NULL;
     }
 
-    pk->size = r->request_line.len + 2 * r->uri.len + 2 * r->args.len
-               + 4 * r->unparsed_uri.len + ctx->claims.len
-               + NGX_HTTP_CORRAL_RECORD_VARS + 2048;
-    pk->size = ngx_min(pk->size, NGX_HTTP_CORRAL_RECORD_MAX);
+    pk = &ngx_http_corral_record_packer;
 
-    pk->start = ngx_pnalloc(r->pool, pk->size);
-    if (pk->start == NULL) {
-        return NULL;
-    }
-
+    pk->n = 0;
     pk->last = pk->start;
     pk->line = &r->request_line;
 
@@ -285,7 +281,7 @@ ngx_http_corral_record_pack(ngx_http_corral_packer_t *pk,
         }
     }
 
-    len = ngx_min(len, pk->size - (size_t) (pk->last - pk->start));
+    len = ngx_min(len, sizeof(pk->start) - (size_t) (pk->last - pk->start));
 
     slice->offset = pk->last - pk->start;
     slice->len = len;
@@ -600,7 +596,7 @@ ngx_http_corral_record_log(ngx_http_corral_record_t *record,
 
     log = end->connection->log;
 
-    pool = ngx_create_pool(4096, log);
+    pool = ngx_http_corral_record_pool(log);
     if (pool == NULL) {
         return;
     }
@@ -610,7 +606,7 @@ ngx_http_corral_record_log(ngx_http_corral_record_t *record,
     if (r == NULL) {
         ngx_log_error(NGX_LOG_ERR, log, 0,
                       "no memory to log a WebSocket that has ended");
-        ngx_destroy_pool(pool);
+        ngx_http_corral_record_clear(pool);
         return;
     }
 
@@ -623,7 +619,45 @@ ngx_http_corral_record_log(ngx_http_corral_record_t *record,
         handler[i](r);
     }
 
-    ngx_destroy_pool(pool);
+    ngx_http_corral_record_clear(pool);
+}
+
+
+/* One pool serves all that are logged, one after the other. */
+
+static ngx_pool_t *
+ngx_http_corral_record_pool(ngx_log_t *log)
+{
+    static ngx_pool_t  *pool;
+
+    if (pool == NULL) {
+        pool = ngx_create_pool(4096, log);
+    }
+
+    if (pool) {
+        pool->log = log;
+    }
+
+    return pool;
+}
+
+
+static void
+ngx_http_corral_record_clear(ngx_pool_t *pool)
+{
+    ngx_pool_cleanup_t  *c;
+
+    for (c = pool->cleanup; c; c = c->next) {
+        if (c->handler) {
+            c->handler(c->data);
+        }
+    }
+
+    pool->cleanup = NULL;
+
+    ngx_reset_pool(pool);
+
+    pool->log = ngx_cycle->log;
 }
 
 

@@ -459,6 +459,12 @@ ngx_http_corral_relay_see(ngx_http_corral_pair_t *p, ngx_uint_t i,
         p->sides[i].said = 1;
         p->ending = 1;
 
+        /* with the other side done, too, its end need not be read */
+
+        if (p->sides[!i].said || p->sides[!i].eof) {
+            p->sides[i].connection->read->ready = 0;
+        }
+
         if (p->close_code == 0) {
             p->close_code = res->code;
         }

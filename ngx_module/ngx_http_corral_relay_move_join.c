@@ -100,7 +100,6 @@ ngx_http_corral_relay_move_handshake(ngx_http_corral_resume_t *resume,
     h->agreed = &resume->agreed;
     h->terms = p->shared->terms;
     h->tries = h->terms.tries;
-    h->in = ngx_create_temp_buf(pool, NGX_HTTP_CORRAL_HANDSHAKE_HEAD);
 
     r->upstream = u;
 
@@ -110,8 +109,7 @@ ngx_http_corral_relay_move_handshake(ngx_http_corral_resume_t *resume,
     u->peer.start_time = ngx_current_msec;
     ngx_str_set(&u->schema, "ws://");
 
-    if (h->in == NULL
-        || ngx_http_corral_relay_move_request(resume, h) != NGX_OK
+    if (ngx_http_corral_relay_move_request(resume, h) != NGX_OK
         || ngx_http_corral_upstream_init_peer(r, h->conf->upstream) != NGX_OK)
     {
         return NULL;

@@ -11,6 +11,7 @@
 #include "ngx_http_corral_relay.h"
 #include "ngx_http_corral_relay_pair.h"
 #include "ngx_http_corral_relay_resume.h"
+#include "ngx_http_corral_revocation.h"
 #include "ngx_http_corral_sync.h"
 #include "ngx_http_corral_websocket.h"
 
@@ -298,6 +299,8 @@ ngx_http_corral_relay_keep(ngx_http_corral_pair_t *p, ngx_http_request_t *r,
                       "example limit_conn): it is kept while the connection "
                       "lives, which takes about 9 kB each");
     }
+
+    ngx_http_corral_revocation_open_leave(ngx_http_corral_find_ctx(r));
 
     ws = ngx_http_get_module_ctx(r, ngx_http_corral_websocket_module);
     ws->pair = p;

@@ -34,7 +34,8 @@ ngx_http_corral_report_ask(void)
     ngx_str_set(&argv[0], "SMEMBERS");
     argv[1] = ngx_http_corral_key(NGX_HTTP_CORRAL_KEY_NODES);
 
-    ngx_http_corral_publish_ask(ngx_http_corral_report_nodes, NULL, 2, argv);
+    (void) ngx_http_corral_publish_ask(ngx_http_corral_report_nodes, NULL, 2,
+                                       argv);
 }
 
 
@@ -70,8 +71,8 @@ ngx_http_corral_report_nodes(void *data, ngx_http_corral_redis_reply_t *reply)
         }
 
         if (n > 1) {
-            ngx_http_corral_publish_ask(ngx_http_corral_report_texts, NULL, n,
-                                        argv);
+            (void) ngx_http_corral_publish_ask(ngx_http_corral_report_texts,
+                                               NULL, n, argv);
         }
     }
 

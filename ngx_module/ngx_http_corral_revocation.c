@@ -13,8 +13,8 @@
  * that another store has begun, says that what the store knew is lost: then
  * what is known here stays until its end.
  *
- * A new list closes the connections that it concerns, some in each turn of the
- * event loop.  No locks; lives as long as the worker.
+ * A new list ends the connections and requests that it concerns, some in each
+ * turn of the event loop.  No locks; lives as long as the worker.
  */
 
 
@@ -30,7 +30,7 @@
 
 
 #define NGX_HTTP_CORRAL_REVOCATION_PAGE   1000    /* entries of an answer */
-#define NGX_HTTP_CORRAL_REVOCATION_PAIRS  1000    /* looked at in a turn */
+#define NGX_HTTP_CORRAL_REVOCATION_TURN   1000    /* looked at in a turn */
 
 
 typedef struct {
@@ -46,9 +46,10 @@ typedef struct {
     time_t                      began;
     ngx_http_corral_revoked_t   next_version;
 
-    /* where the look at all pairs is */
+    /* where the look at all pairs is, and whether it has ended */
     void                       *at;
     ngx_uint_t                  pair;
+    ngx_uint_t                  pairs_done;
     ngx_event_t                 work;
     ngx_connection_t            dummy;
 } ngx_http_corral_revocation_t;
@@ -123,8 +124,8 @@ ngx_http_corral_revocation_beat(void)
     ngx_str_set(&argv[0], "GET");
     argv[1] = ngx_http_corral_key(NGX_HTTP_CORRAL_KEY_REVOKED);
 
-    ngx_http_corral_publish_ask(ngx_http_corral_revocation_version, NULL, 2,
-                                argv);
+    (void) ngx_http_corral_publish_ask(ngx_http_corral_revocation_version,
+                                       NULL, 2, argv);
 }
 
 
@@ -336,8 +337,14 @@ ngx_http_corral_revocation_ask(void)
     argv[7].len = ngx_sprintf(page, "%d", NGX_HTTP_CORRAL_REVOCATION_PAGE)
                   - page;
 
-    ngx_http_corral_publish_ask(ngx_http_corral_revocation_page, NULL, 8,
-                                argv);
+    /* a reading that does not go on would keep the next one from beginning */
+
+    if (ngx_http_corral_publish_ask(ngx_http_corral_revocation_page, NULL, 8,
+                                    argv)
+        != NGX_OK)
+    {
+        ngx_http_corral_revocation_closed();
+    }
 }
 
 
@@ -471,6 +478,8 @@ ngx_http_corral_revocation_swap(void)
 
     ctx->at = NULL;
     ctx->pair = 0;
+    ctx->pairs_done = 0;
+    ngx_http_corral_revocation_open_begin();
 
     if (ctx->n && !ctx->work.posted) {
         ngx_post_event(&ctx->work, &ngx_posted_next_events);
@@ -485,12 +494,19 @@ ngx_http_corral_revocation_work(ngx_event_t *ev)
 
     ctx = &ngx_http_corral_revocation;
 
-    if (ngx_http_corral_relay_revoke(&ctx->at, &ctx->pair,
-                                     NGX_HTTP_CORRAL_REVOCATION_PAIRS)
-        == NGX_AGAIN)
+    if (!ctx->pairs_done) {
+        ctx->pairs_done = ngx_http_corral_relay_revoke(&ctx->at, &ctx->pair,
+                                              NGX_HTTP_CORRAL_REVOCATION_TURN)
+                          == NGX_OK;
+
+    } else if (ngx_http_corral_revocation_open_end(
+                                              NGX_HTTP_CORRAL_REVOCATION_TURN)
+               == NGX_OK)
     {
-        ngx_post_event(ev, &ngx_posted_next_events);
+        return;
     }
+
+    ngx_post_event(ev, &ngx_posted_next_events);
 }
 
 

@@ -11,7 +11,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
-#include <corral_schema.h>
+#include "ngx_http_corral.h"
 
 
 #define ngx_http_corral_revocation_kind_e(name, text)                         \
@@ -35,6 +35,24 @@ void ngx_http_corral_revocation_closed(void);
 /* names by kind, an empty one is nobody's: is one of them revoked? */
 ngx_uint_t ngx_http_corral_revoked(
     ngx_str_t names[NGX_HTTP_CORRAL_REVOKED_KINDS]);
+
+/* Answers a request that is revoked: 401, and counts it.  NGX_DONE. */
+ngx_int_t ngx_http_corral_revocation_refuse(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx);
+
+/*
+ * Requests that go on: the one of ctx is kept in mind until its context ends
+ * or leave, which the relay calls when it has the connection.  begin starts a
+ * look at all that are, end goes on with it, at most so many, and ends those
+ * that are revoked: NGX_OK when it is through, else NGX_AGAIN.  One that waits
+ * for an instance is woken, and ctx->revoked says that it is to be refused; one
+ * that is with an agent is cut off.
+ */
+void ngx_http_corral_revocation_open(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx);
+void ngx_http_corral_revocation_open_leave(ngx_http_corral_ctx_t *ctx);
+void ngx_http_corral_revocation_open_begin(void);
+ngx_int_t ngx_http_corral_revocation_open_end(ngx_uint_t max);
 
 /* entries that this worker knows, those that have ended included */
 ngx_uint_t ngx_http_corral_revocation_count(void);

@@ -93,7 +93,6 @@ ngx_int_t
 ngx_http_corral_revocation_handler(ngx_http_request_t *r)
 {
     ngx_http_corral_ctx_t                  *ctx;
-    ngx_http_corral_totals_t                delta;
     ngx_http_corral_loc_conf_t             *lcf;
     ngx_http_corral_revocation_loc_conf_t  *rlcf;
     ngx_str_t  names[NGX_HTTP_CORRAL_REVOKED_KINDS];
@@ -118,18 +117,31 @@ ngx_http_corral_revocation_handler(ngx_http_request_t *r)
     names[NGX_HTTP_CORRAL_REVOKED_session] = ctx->session;
 
     if (ngx_http_corral_revoked(names)) {
-        ngx_memzero(&delta, sizeof(ngx_http_corral_totals_t));
-        delta.revoked = 1;
-        ngx_http_corral_table_add(ctx->terms.ref, &delta);
+        return ngx_http_corral_revocation_refuse(r, ctx);
+    }
 
-        return ngx_http_corral_problem(r, NGX_HTTP_UNAUTHORIZED,
-                                       "token_revoked", 0,
-                                       "The token, its subject or its session "
-                                       "was revoked.");
+    if (ctx->token.len || ctx->subject.len || ctx->session.len) {
+        ngx_http_corral_revocation_open(r, ctx);
     }
 
     return rlcf->stale ? ngx_http_corral_revocation_stale(r, ctx, rlcf->stale)
                        : NGX_DECLINED;
+}
+
+
+ngx_int_t
+ngx_http_corral_revocation_refuse(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx)
+{
+    ngx_http_corral_totals_t  delta;
+
+    ngx_memzero(&delta, sizeof(ngx_http_corral_totals_t));
+    delta.revoked = 1;
+    ngx_http_corral_table_add(ctx->terms.ref, &delta);
+
+    return ngx_http_corral_problem(r, NGX_HTTP_UNAUTHORIZED, "token_revoked",
+                                   0, "The token, its subject or its session "
+                                   "was revoked.");
 }
 
 

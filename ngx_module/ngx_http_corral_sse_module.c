@@ -57,7 +57,7 @@ typedef struct {
 
 
 static ngx_int_t ngx_http_corral_sse_start(ngx_http_request_t *r,
-    ngx_http_corral_service_t *service);
+    ngx_http_corral_ctx_t *ctx, ngx_http_corral_service_t *service);
 static ngx_int_t ngx_http_corral_sse_header(ngx_http_request_t *r,
     ngx_http_corral_sse_run_t *run);
 static ngx_int_t ngx_http_corral_sse_body_filter(ngx_http_request_t *r,
@@ -144,7 +144,7 @@ ngx_http_corral_sse_header_filter(ngx_http_request_t *r)
     service = ngx_http_corral_registry_find(&ctx->service_id);
 
     if (service && service->sse.resume && ngx_http_corral_sync_run_ready()
-        && ngx_http_corral_sse_start(r, service) != NGX_OK)
+        && ngx_http_corral_sse_start(r, ctx, service) != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -155,7 +155,7 @@ ngx_http_corral_sse_header_filter(ngx_http_request_t *r)
 
 static ngx_int_t
 ngx_http_corral_sse_start(ngx_http_request_t *r,
-    ngx_http_corral_service_t *service)
+    ngx_http_corral_ctx_t *ctx, ngx_http_corral_service_t *service)
 {
     u_char                      random[CORRAL_SSE_RUN / 2];
     ngx_pool_cleanup_t         *cln;
@@ -169,7 +169,7 @@ ngx_http_corral_sse_start(ngx_http_request_t *r,
     run = cln->data;
     ngx_memzero(run, sizeof(ngx_http_corral_sse_run_t));
 
-    /* whoever knows the id may read the run: it cannot be guessed */
+    /* where nobody says who clients are the id is all it takes to read it */
 
     if (getrandom(random, sizeof(random), 0) != sizeof(random)) {
         return NGX_ERROR;
@@ -177,7 +177,8 @@ ngx_http_corral_sse_start(ngx_http_request_t *r,
 
     (void) ngx_hex_dump(run->run, random, sizeof(random));
 
-    run->key = ngx_http_corral_sync_run_key(r->pool, &service->id, run->run);
+    run->key = ngx_http_corral_sync_run_key(r->pool, &service->id, run->run,
+                                            &ctx->tenant, &ctx->subject);
 
     if (run->key.data == NULL
         || ngx_http_corral_sse_header(r, run) != NGX_OK)

@@ -58,7 +58,8 @@ typedef struct {
 static ngx_int_t ngx_http_corral_sse_resume_id(ngx_http_request_t *r,
     ngx_str_t *id, uint64_t *seq);
 static ngx_int_t ngx_http_corral_sse_resume_start(ngx_http_request_t *r,
-    ngx_http_corral_service_t *service, ngx_str_t *id, uint64_t seq);
+    ngx_http_corral_ctx_t *ctx, ngx_http_corral_service_t *service,
+    ngx_str_t *id, uint64_t seq);
 static void ngx_http_corral_sse_resume_ask(ngx_http_corral_sse_resume_t *s);
 static void ngx_http_corral_sse_resume_got(void *data, ngx_uint_t n,
     ngx_http_corral_sync_event_t *events);
@@ -122,7 +123,7 @@ ngx_http_corral_sse_handler(ngx_http_request_t *r)
         return rc;
     }
 
-    return ngx_http_corral_sse_resume_start(r, service, &id, seq);
+    return ngx_http_corral_sse_resume_start(r, ctx, service, &id, seq);
 }
 
 
@@ -155,7 +156,8 @@ ngx_http_corral_sse_resume_id(ngx_http_request_t *r, ngx_str_t *id,
 
 static ngx_int_t
 ngx_http_corral_sse_resume_start(ngx_http_request_t *r,
-    ngx_http_corral_service_t *service, ngx_str_t *id, uint64_t seq)
+    ngx_http_corral_ctx_t *ctx, ngx_http_corral_service_t *service,
+    ngx_str_t *id, uint64_t seq)
 {
     ngx_pool_cleanup_t            *cln;
     ngx_http_corral_sse_resume_t  *s;
@@ -168,7 +170,8 @@ ngx_http_corral_sse_resume_start(ngx_http_request_t *r,
     s = cln->data;
     ngx_memzero(s, sizeof(ngx_http_corral_sse_resume_t));
 
-    s->key = ngx_http_corral_sync_run_key(r->pool, &service->id, id->data);
+    s->key = ngx_http_corral_sync_run_key(r->pool, &service->id, id->data,
+                                          &ctx->tenant, &ctx->subject);
     if (s->key.data == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }

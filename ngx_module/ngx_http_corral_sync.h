@@ -42,8 +42,9 @@ void ngx_http_corral_sync_connections(void);
 
 /*
  * Resumable streams in Redis, each under its key, which is made in the pool and
- * has no data without memory; run has 32 bytes.  start makes a run and must
- * come first; add gives event seq, from 1, and leaves about max of them;
+ * has no data without memory; run has 32 bytes, and belongs to who began it:
+ * tenant and subject, if there are any, are in the key.  start makes a run and
+ * must come first; add gives event seq, from 1, and leaves about max of them;
  * keep lets the run live for keep ms from now on; end says that it is over,
  * lost: before its end.  None waits; without Redis they do nothing.
  *
@@ -64,7 +65,8 @@ typedef void (*ngx_http_corral_sync_run_pt)(void *data, ngx_uint_t n,
 
 ngx_uint_t ngx_http_corral_sync_run_ready(void);
 ngx_str_t ngx_http_corral_sync_run_key(ngx_pool_t *pool,
-    ngx_str_t *service_id, u_char *run);
+    ngx_str_t *service_id, u_char *run, ngx_str_t *tenant,
+    ngx_str_t *subject);
 void ngx_http_corral_sync_run_start(ngx_str_t *key, ngx_msec_t keep);
 void ngx_http_corral_sync_run_add(ngx_str_t *key, uint64_t seq,
     ngx_str_t *event, ngx_uint_t max);

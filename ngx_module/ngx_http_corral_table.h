@@ -99,6 +99,7 @@ typedef struct {
     X(renewals,       "tokens renewed by a message of the client")            \
     X(renewals_failed, "such messages that were refused")                     \
     X(revoked,        "requests refused as their token was revoked")          \
+    X(cut_revoked,    "requests cut off as their token was revoked")          \
     X(unsure,         "requests refused as Redis did not tell what is")       \
     X(closes_dead,    "sides of WebSockets that did not answer a ping")       \
     X(delays,         "times a side was not read for its rate")

@@ -70,8 +70,8 @@ ngx_http_corral_view_beat(void)
         ngx_str_set(&argv[0], "SMEMBERS");
         argv[1] = ngx_http_corral_key(NGX_HTTP_CORRAL_KEY_WORKERS);
 
-        ngx_http_corral_publish_ask(ngx_http_corral_view_workers, NULL, 2,
-                                    argv);
+        (void) ngx_http_corral_publish_ask(ngx_http_corral_view_workers, NULL,
+                                           2, argv);
 
         ngx_http_corral_report_ask();
     }
@@ -204,8 +204,8 @@ ngx_http_corral_view_workers(void *data, ngx_http_corral_redis_reply_t *reply)
         }
 
         if (n > 1) {
-            ngx_http_corral_publish_ask(ngx_http_corral_view_counts, NULL, n,
-                                        argv);
+            (void) ngx_http_corral_publish_ask(ngx_http_corral_view_counts,
+                                               NULL, n, argv);
         }
     }
 

@@ -11,6 +11,7 @@
 
 #include "ngx_http_corral.h"
 #include "ngx_http_corral_affinity.h"
+#include "ngx_http_corral_revocation.h"
 #include "ngx_http_corral_wait.h"
 
 
@@ -92,6 +93,10 @@ ngx_http_corral_wait_handler(ngx_http_request_t *r)
     }
 
     ctx = ngx_http_corral_find_ctx(r);
+
+    if (ctx && ctx->revoked) {              /* while it was parked */
+        return ngx_http_corral_revocation_refuse(r, ctx);
+    }
 
     if (ctx == NULL || ctx->hold.state != NGX_HTTP_CORRAL_HOLD_NONE) {
         return NGX_DECLINED;
@@ -204,6 +209,11 @@ static void
 ngx_http_corral_wait_gone(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx,
     ngx_uint_t timed_out)
 {
+    if (ctx->revoked) {
+        (void) ngx_http_corral_revocation_refuse(r, ctx);
+        return;
+    }
+
     (void) ngx_http_corral_wait_refuse(r, ctx,
                               timed_out ? NGX_HTTP_CORRAL_WAIT_TIMEOUT
                                         : NGX_HTTP_CORRAL_WAIT_NO_QUEUE);

@@ -325,7 +325,10 @@ ngx_http_corral_wait_queue_write(ngx_http_request_t *r)
     timed_out = w->line != NULL;
 
     if (timed_out) {
-        ngx_http_corral_table_local(ctx->terms.ref)->queue_timeouts++;
+        if (!ctx->revoked) {
+            ngx_http_corral_table_local(ctx->terms.ref)->queue_timeouts++;
+        }
+
         ngx_http_corral_wait_queue_leave(w);
     }
 

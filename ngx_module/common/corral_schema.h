@@ -87,7 +87,9 @@
       "16 random hexadecimal digits, a dot and an integer, which is raised "  \
       "by one with each change of the revocations")                           \
     X(RUN,         "corral:%s:run:%s",      stream, gateway,                  \
-      "events of a resumable stream; second part: service_id:run; expires")   \
+      "events of a resumable stream; second part: service_id:run, and, if a " \
+      "tenant or a subject began it, a colon and 32 hexadecimal digits of a " \
+      "SHA-256 of both; expires")                                             \
     X(IDEMPOTENCY, "corral:%s:idempotency:%s", string, corrald,               \
       "answer to a POST with an Idempotency-Key; expires")
 

@@ -32,6 +32,7 @@ static int corral_answer_compile_names(corral_answer_names_t *names,
     const char *field, const corral_strs_t *list, char *err, size_t size);
 static int corral_answer_named(const corral_answer_names_t *names,
     const corral_pointer_value_t *value);
+static uint64_t corral_answer_mix(uint64_t hash, const uint8_t *p, size_t n);
 static uint64_t corral_answer_key(const corral_pointer_value_t *value);
 
 
@@ -216,6 +217,64 @@ corral_answer_of_client(const corral_answer_rules_t *rules,
     a.kind = request ? CORRAL_ANSWER_REQUEST : CORRAL_ANSWER_NOTE;
 
     return a;
+}
+
+
+/*
+ * A hash of the client's message without its id, so that it is the same when
+ * it is sent again with another one; scan has seen all of it, or is NULL.
+ * Never 0.
+ */
+
+uint64_t
+corral_answer_content(const corral_pointer_scan_t *scan, const void *data,
+    size_t len)
+{
+    size_t                         begin, end;
+    uint64_t                       hash;
+    const uint8_t                 *p;
+    const corral_pointer_value_t  *id;
+
+    p = data;
+    begin = len;
+    end = len;
+
+    if (scan) {
+        id = &scan->values[CORRAL_ANSWER_ID];
+
+        if (corral_answer_key(id)) {
+            begin = id->begin;
+            end = id->end;
+        }
+    }
+
+    hash = corral_answer_mix(0, p, begin);
+    hash = corral_answer_mix(hash, p + end, len - end);
+
+    return hash ? hash : 1;
+}
+
+
+/* eight bytes in a step, as it is done for each request */
+
+static uint64_t
+corral_answer_mix(uint64_t hash, const uint8_t *p, size_t n)
+{
+    uint64_t  word;
+
+    hash ^= n;
+
+    for ( /* void */ ; n >= 8; n -= 8, p += 8) {
+        memcpy(&word, p, 8);
+        hash = (hash ^ word) * 0x9e3779b97f4a7c15;
+        hash ^= hash >> 32;
+    }
+
+    word = 0;
+    memcpy(&word, p, n);
+    hash = (hash ^ word) * 0x9e3779b97f4a7c15;
+
+    return hash ^ hash >> 32;
 }
 
 

@@ -58,11 +58,15 @@ typedef enum {
 } corral_answer_kind_e;
 
 
-/* key: what an answer has in common with its request; 0: nothing */
+/*
+ * key: what an answer has in common with its request; 0: nothing.  content: a
+ * hash of the message without its id, set by the caller; 0: not known.
+ */
 
 typedef struct {
     corral_answer_kind_e   kind;
     uint64_t               key;
+    uint64_t               content;
     unsigned               preamble;    /* by its name */
 } corral_answer_t;
 
@@ -76,6 +80,8 @@ void corral_answer_begin_agent(const corral_answer_rules_t *rules,
     corral_pointer_scan_t *scan);
 corral_answer_t corral_answer_of_client(const corral_answer_rules_t *rules,
     const corral_pointer_scan_t *scan);
+uint64_t corral_answer_content(const corral_pointer_scan_t *scan,
+    const void *data, size_t len);
 corral_answer_t corral_answer_of_agent(const corral_answer_rules_t *rules,
     const corral_pointer_scan_t *scan);
 

@@ -22,8 +22,6 @@
 #include <string.h>
 
 
-static corral_journal_entry_t *corral_journal_find(corral_journal_t *j,
-    uint64_t key);
 static void corral_journal_remove(corral_journal_t *j,
     corral_journal_entry_t **link);
 static void corral_journal_done(corral_journal_t *j,
@@ -89,6 +87,7 @@ corral_journal_add(corral_journal_t *j, const corral_answer_t *answer,
 
     e->seq = j->seq;
     e->key = answer->key;
+    e->content = answer->content;
     e->opcode = (uint8_t) opcode;
     e->request = answer->kind == CORRAL_ANSWER_REQUEST;
     e->preamble = answer->preamble != 0;
@@ -121,9 +120,9 @@ corral_journal_add(corral_journal_t *j, const corral_answer_t *answer,
 }
 
 
-/* the oldest open request of that key; if there is none, one without a key */
+/* The oldest open request of that key; if there is none, one without a key. */
 
-static corral_journal_entry_t *
+corral_journal_entry_t *
 corral_journal_find(corral_journal_t *j, uint64_t key)
 {
     corral_journal_entry_t  *e, *keyless;

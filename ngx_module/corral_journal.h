@@ -34,6 +34,7 @@ typedef struct corral_journal_entry_s  corral_journal_entry_t;
 struct corral_journal_entry_s {
     corral_journal_entry_t  *next;
     uint64_t                 key;
+    uint64_t                 content;   /* see corral_answer_t */
     uint32_t                 seq;
     uint32_t                 len;
     uint8_t                  opcode;
@@ -83,6 +84,7 @@ void corral_journal_free(corral_journal_t *j);
 corral_journal_entry_t *corral_journal_add(corral_journal_t *j,
     const corral_answer_t *answer, unsigned opcode, const void *data,
     size_t len);
+corral_journal_entry_t *corral_journal_find(corral_journal_t *j, uint64_t key);
 int corral_journal_answer(corral_journal_t *j, const corral_answer_t *answer);
 void corral_journal_seen(corral_journal_t *j, uint32_t seq);
 

@@ -277,16 +277,45 @@ ngx_http_corral_identity_strip(ngx_http_request_t *r,
 }
 
 
+/* to an agent behind CGI or WSGI an underscore is the same as a dash */
+
 static ngx_uint_t
 ngx_http_corral_identity_reserved(ngx_str_t *name)
 {
-    return (name->len > 7
-            && ngx_strncasecmp(name->data, (u_char *) "corral-", 7) == 0)
-           || (name->len > 9
-               && ngx_strncasecmp(name->data, (u_char *) "x-corral-", 9) == 0)
-           || (name->len == 18
-               && ngx_strncasecmp(name->data,
-                                  (u_char *) "x-forwarded-prefix", 18) == 0);
+    u_char      c;
+    ngx_uint_t  i, k;
+
+    static struct {
+        ngx_str_t   name;
+        ngx_uint_t  prefix;
+    } reserved[] = {
+        { ngx_string("corral-"), 1 },
+        { ngx_string("x-corral-"), 1 },
+        { ngx_string("x-forwarded-prefix"), 0 }
+    };
+
+    for (i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++) {
+
+        if (reserved[i].prefix ? name->len <= reserved[i].name.len
+                               : name->len != reserved[i].name.len)
+        {
+            continue;
+        }
+
+        for (k = 0; k < reserved[i].name.len; k++) {
+            c = name->data[k] == '_' ? '-' : ngx_tolower(name->data[k]);
+
+            if (c != reserved[i].name.data[k]) {
+                break;
+            }
+        }
+
+        if (k == reserved[i].name.len) {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 

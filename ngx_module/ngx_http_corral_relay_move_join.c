@@ -68,6 +68,7 @@ static ngx_http_corral_handshake_t *
 ngx_http_corral_relay_move_handshake(ngx_http_corral_resume_t *resume,
     ngx_pool_t *pool)
 {
+    ngx_msec_int_t                 half;
     ngx_http_request_t            *r;
     ngx_http_upstream_t           *u;
     ngx_http_corral_pair_t        *p;
@@ -101,6 +102,12 @@ ngx_http_corral_relay_move_handshake(ngx_http_corral_resume_t *resume,
     h->terms = p->shared->terms;
     h->tries = h->terms.tries;
 
+    /* one that hangs leaves time for another one */
+
+    half = h->terms.hold_time / 2;
+    h->terms.connect_timeout = ngx_min(h->terms.connect_timeout, half);
+    h->terms.handshake_timeout = ngx_min(h->terms.handshake_timeout, half);
+
     r->upstream = u;
 
     u->upstream = h->conf->upstream;
@@ -127,6 +134,10 @@ ngx_http_corral_relay_move_handshake(ngx_http_corral_resume_t *resume,
         h->ctx->tried[0] = resume->key;
         h->ctx->ntried = 1;
         h->ctx->wanted = resume->wanted;
+
+    } else if (resume->rounds == 1 && resume->wanted) {
+        h->ctx->tried[0] = resume->wanted;  /* it did not take it */
+        h->ctx->ntried = 1;
     }
 
     return h;

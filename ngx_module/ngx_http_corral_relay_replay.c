@@ -10,8 +10,9 @@
  *
  * When an agent is lost, a message that was in flight for the second time is
  * suspect: the client is closed with 1011, and for a minute whoever sends the
- * same is closed, too, before any agent sees it.  Else the next agent gets the
- * preamble, whose answers are swallowed, and then what has no answer yet.
+ * same, under whatever id, is closed, too, before any agent sees it.  But what
+ * an agent has answered, to whomever, is not suspect.  Else the next agent gets
+ * the preamble, whose answers are swallowed, and then what has no answer yet.
  */
 
 
@@ -23,6 +24,8 @@
 
 #define NGX_HTTP_CORRAL_REPLAY_MEMORY  (64 * 1024 * 1024)   /* of a worker */
 
+#define NGX_HTTP_CORRAL_REPLAY_KNOWN   4096                 /* contents */
+
 #define NGX_HTTP_CORRAL_REPLAY_FIN     0x80
 #define NGX_HTTP_CORRAL_REPLAY_TEXT                                           \
     (NGX_HTTP_CORRAL_REPLAY_FIN | CORRAL_FRAME_TEXT)
@@ -31,10 +34,16 @@
 static void *ngx_http_corral_relay_replay_alloc(void *data, size_t size);
 static void ngx_http_corral_relay_replay_give(void *data, void *p);
 static uint64_t ngx_http_corral_relay_replay_hash(ngx_http_corral_pair_t *p,
-    u_char *data, size_t len);
+    uint64_t content);
 static void ngx_http_corral_relay_replay_count(ngx_http_corral_pair_t *p,
     corral_answer_t *answer);
+static void ngx_http_corral_relay_replay_acquit(ngx_http_corral_pair_t *p,
+    uint64_t key);
+static uint64_t *ngx_http_corral_relay_replay_known(ngx_http_corral_pair_t *p,
+    corral_journal_entry_t *e);
 static void ngx_http_corral_relay_replay_accuse(ngx_http_corral_pair_t *p);
+static void ngx_http_corral_relay_replay_suspect(ngx_http_corral_pair_t *p,
+    corral_journal_entry_t *e);
 static ngx_int_t ngx_http_corral_relay_replay_send(ngx_http_corral_pair_t *p,
     corral_journal_entry_t *e);
 
@@ -81,15 +90,9 @@ ngx_http_corral_relay_replay_give(void *data, void *p)
 /* the same message of another service is another message */
 
 static uint64_t
-ngx_http_corral_relay_replay_hash(ngx_http_corral_pair_t *p, u_char *data,
-    size_t len)
+ngx_http_corral_relay_replay_hash(ngx_http_corral_pair_t *p, uint64_t content)
 {
-    uint64_t  hash;
-
-    hash = corral_balance_key(data, len)
-           ^ corral_balance_key(p->shared->names, p->shared->id_len);
-
-    return hash ? hash : 1;
+    return content ^ corral_balance_key(p->shared->names, p->shared->id_len);
 }
 
 
@@ -103,6 +106,7 @@ ngx_http_corral_relay_replay_client(ngx_http_corral_pair_t *p,
     ngx_uint_t first, u_char *data, size_t len)
 {
     corral_answer_t            answer;
+    corral_pointer_scan_t     *scan;
     corral_journal_entry_t    *e;
     ngx_http_corral_resume_t  *resume;
 
@@ -110,9 +114,21 @@ ngx_http_corral_relay_replay_client(ngx_http_corral_pair_t *p,
 
     resume = p->resume;
 
+    ngx_memzero(&answer, sizeof(corral_answer_t));
+    scan = NULL;
+
+    if (first == NGX_HTTP_CORRAL_REPLAY_TEXT) {
+        scan = &ngx_http_corral_relay_scan;
+        corral_answer_begin_client(resume->rules, scan);
+        corral_pointer_feed(scan, data, len);
+        answer = corral_answer_of_client(resume->rules, scan);
+    }
+
+    answer.content = corral_answer_content(scan, data, len);
+
     if (ngx_http_corral_table_suspects()
         && ngx_http_corral_table_suspect(
-                             ngx_http_corral_relay_replay_hash(p, data, len)))
+                        ngx_http_corral_relay_replay_hash(p, answer.content)))
     {
         ngx_log_error(NGX_LOG_WARN, p->sides[0].connection->log, 0,
                       "client sent a WebSocket message that has seen two "
@@ -121,15 +137,6 @@ ngx_http_corral_relay_replay_client(ngx_http_corral_pair_t *p,
         p->sides[NGX_HTTP_CORRAL_CLIENT].deaf = 1;
         ngx_http_corral_relay_shut(p, 1011, 1001, &reason);
         return 0;
-    }
-
-    ngx_memzero(&answer, sizeof(corral_answer_t));
-
-    if (first == NGX_HTTP_CORRAL_REPLAY_TEXT) {
-        corral_answer_begin_client(resume->rules, &ngx_http_corral_relay_scan);
-        corral_pointer_feed(&ngx_http_corral_relay_scan, data, len);
-        answer = corral_answer_of_client(resume->rules,
-                                         &ngx_http_corral_relay_scan);
     }
 
     ngx_http_corral_relay_replay_count(p, &answer);
@@ -186,6 +193,10 @@ ngx_http_corral_relay_replay_agent(ngx_http_corral_pair_t *p,
     answer = corral_answer_of_agent(resume->rules,
                                     &ngx_http_corral_relay_scan);
 
+    if (answer.kind == CORRAL_ANSWER_FINAL) {
+        ngx_http_corral_relay_replay_acquit(p, answer.key);
+    }
+
     swallowed = corral_journal_answer(&resume->journal, &answer);
 
     if (swallowed && resume->state == NGX_HTTP_CORRAL_MOVE_REPLAYING) {
@@ -193,6 +204,44 @@ ngx_http_corral_relay_replay_agent(ngx_http_corral_pair_t *p,
     }
 
     return swallowed;
+}
+
+
+/*
+ * An agent has answered it: who has seen that kills nobody, or was in flight by
+ * chance when two others died.
+ */
+
+static void
+ngx_http_corral_relay_replay_acquit(ngx_http_corral_pair_t *p, uint64_t key)
+{
+    corral_journal_entry_t  *e;
+
+    e = corral_journal_find(&p->resume->journal, key);
+
+    if (e == NULL || e->content == 0) {
+        return;
+    }
+
+    *ngx_http_corral_relay_replay_known(p, e) = e->content;
+
+    if (ngx_http_corral_table_suspects()) {
+        ngx_http_corral_table_suspect_drop(
+                          ngx_http_corral_relay_replay_hash(p, e->content));
+    }
+}
+
+
+/* where this worker remembers that a message of this content was answered */
+
+static uint64_t *
+ngx_http_corral_relay_replay_known(ngx_http_corral_pair_t *p,
+    corral_journal_entry_t *e)
+{
+    static uint64_t  known[NGX_HTTP_CORRAL_REPLAY_KNOWN];
+
+    return &known[(e->content ^ (uintptr_t) p->shared >> 4)
+                  % NGX_HTTP_CORRAL_REPLAY_KNOWN];
 }
 
 
@@ -378,14 +427,46 @@ ngx_http_corral_relay_replay_lost(ngx_http_corral_pair_t *p, ngx_uint_t died,
 }
 
 
-/* messages that were in flight at two deaths */
+/*
+ * Messages that were in flight at two deaths: those are under suspicion that
+ * nobody has seen answered, or all of them if there is no such.
+ */
 
 static void
 ngx_http_corral_relay_replay_accuse(ngx_http_corral_pair_t *p)
 {
-    uint64_t                 hash;
-    ngx_str_t                service, instance;
+    ngx_uint_t               n, all;
+    corral_journal_t        *j;
     corral_journal_entry_t  *e;
+
+    j = &p->resume->journal;
+
+    for (all = 0; all < 2; all++) {
+        n = 0;
+
+        for (e = corral_journal_suspect(j, NULL); e;
+             e = corral_journal_suspect(j, e))
+        {
+            if (all
+                || *ngx_http_corral_relay_replay_known(p, e) != e->content)
+            {
+                ngx_http_corral_relay_replay_suspect(p, e);
+                n++;
+            }
+        }
+
+        if (n) {
+            return;
+        }
+    }
+}
+
+
+static void
+ngx_http_corral_relay_replay_suspect(ngx_http_corral_pair_t *p,
+    corral_journal_entry_t *e)
+{
+    ngx_str_t  service, instance;
 
     service.data = p->shared->names + p->shared->id_len;
     service.len = p->shared->name_len;
@@ -393,25 +474,20 @@ ngx_http_corral_relay_replay_accuse(ngx_http_corral_pair_t *p)
     instance = ngx_http_corral_record_string(p->record,
                                            NGX_HTTP_CORRAL_RECORD_INSTANCE_ID);
 
-    for (e = corral_journal_suspect(&p->resume->journal, NULL); e;
-         e = corral_journal_suspect(&p->resume->journal, e))
-    {
-        hash = ngx_http_corral_relay_replay_hash(p, e->data, e->len);
+    ngx_http_corral_table_suspect_add(
+                          ngx_http_corral_relay_replay_hash(p, e->content));
+    ngx_http_corral_table_local(p->shared->terms.ref)->suspects++;
 
-        ngx_http_corral_table_suspect_add(hash);
-        ngx_http_corral_table_local(p->shared->terms.ref)->suspects++;
+    ngx_http_corral_relay_nsuspects++;
+    ngx_http_corral_relay_suspect_len = ngx_min(p->shared->id_len,
+                                                CORRAL_ID_MAX);
+    ngx_memcpy(ngx_http_corral_relay_suspect, p->shared->names,
+               ngx_http_corral_relay_suspect_len);
 
-        ngx_http_corral_relay_nsuspects++;
-        ngx_http_corral_relay_suspect_len = ngx_min(p->shared->id_len,
-                                                    CORRAL_ID_MAX);
-        ngx_memcpy(ngx_http_corral_relay_suspect, p->shared->names,
-                   ngx_http_corral_relay_suspect_len);
-
-        ngx_log_error(NGX_LOG_ERR, p->sides[0].connection->log, 0,
-                      "a WebSocket message of %uD bytes was in flight when two "
-                      "instances of service \"%V\" died, \"%V\" the last: it "
-                      "is refused for a minute", e->len, &service, &instance);
-    }
+    ngx_log_error(NGX_LOG_ERR, p->sides[0].connection->log, 0,
+                  "a WebSocket message of %uD bytes was in flight when two "
+                  "instances of service \"%V\" died, \"%V\" the last: it is "
+                  "refused for a minute", e->len, &service, &instance);
 }
 
 

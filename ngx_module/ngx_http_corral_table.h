@@ -306,12 +306,13 @@ void ngx_http_corral_table_flush(void);
 
 /*
  * Messages that have seen two instances die, by a hash of service and content:
- * the zone remembers the last of them for 60 s.  suspects says whether there is
- * any; so nobody hashes for nothing.
+ * the zone remembers the last of them for 60 s, or until drop.  suspects says
+ * whether there is any; so nobody hashes for nothing.
  */
 void ngx_http_corral_table_suspect_add(uint64_t hash);
 ngx_uint_t ngx_http_corral_table_suspect(uint64_t hash);
 ngx_uint_t ngx_http_corral_table_suspects(void);
+void ngx_http_corral_table_suspect_drop(uint64_t hash);
 
 /* For metrics and status.  Return 0 when the slot or process is not in use. */
 ngx_uint_t ngx_http_corral_table_slots(void);

@@ -73,3 +73,17 @@ ngx_http_corral_table_suspect(uint64_t hash)
 
     return 0;
 }
+
+
+void
+ngx_http_corral_table_suspect_drop(uint64_t hash)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < NGX_HTTP_CORRAL_SUSPECTS; i++) {
+
+        if (ngx_http_corral_suspects->entries[i].hash == hash) {
+            ngx_http_corral_suspects->entries[i].until = 0;
+        }
+    }
+}

@@ -34,6 +34,8 @@ typedef struct {
 } ngx_http_corral_who_loc_conf_t;
 
 
+static ngx_int_t ngx_http_corral_who_tell(ngx_http_request_t *r,
+    ngx_http_corral_ctx_t *ctx);
 static ngx_int_t ngx_http_corral_who_claims(ngx_http_request_t *r,
     ngx_array_t *claims, ngx_str_t *packed);
 static ngx_int_t ngx_http_corral_who_value(ngx_http_request_t *r,
@@ -156,7 +158,35 @@ ngx_http_corral_who_handler(ngx_http_request_t *r)
                                        "form that is not allowed.");
     }
 
-    return rc == NGX_OK ? NGX_DECLINED : NGX_HTTP_INTERNAL_SERVER_ERROR;
+    if (rc != NGX_OK || ngx_http_corral_who_tell(r, ctx) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return NGX_DECLINED;
+}
+
+
+/* for the agent, of whatever protocol; the client's own were taken out */
+
+static ngx_int_t
+ngx_http_corral_who_tell(ngx_http_request_t *r, ngx_http_corral_ctx_t *ctx)
+{
+    static ngx_str_t  tenant = ngx_string("corral-tenant");
+    static ngx_str_t  subject = ngx_string("corral-subject");
+
+    if (ctx->tenant.len
+        && ngx_http_corral_set_header(r, &tenant, &ctx->tenant) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (ctx->subject.len
+        && ngx_http_corral_set_header(r, &subject, &ctx->subject) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
 }
 
 

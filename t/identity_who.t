@@ -66,7 +66,7 @@ push @rules, { name => 'canary', target_services => [ qw/a b c/ ],
 $t->state_file(services => \@services, instances => \@instances,
     rules => \@rules);
 
-$t->write_file_expand('nginx.conf', <<'EOC')->plan(54);
+$t->write_file_expand('nginx.conf', <<'EOC')->plan(58);
 
 %%TEST_GLOBALS%%
 
@@ -94,6 +94,8 @@ http {
 
     server {
         listen  127.0.0.1:8080;
+
+        underscores_in_headers  on;
 
         proxy_http_version   1.1;
         proxy_set_header     Connection "";
@@ -212,6 +214,21 @@ is(who('/undone/?service=a&sub=ann', 'X-Key: secret'), '/ann', 'undone');
 is(who('/redirected/status/503?service=a&sub=ann', 'X-Key: secret'),
     'acme/ann', 'it stays over a redirect');
 
+# and by the gateway's own headers, with every protocol
+
+my @forged = map { ("${_}Tenant: evil", "${_}Subject: evil") }
+    'Corral-', 'Corral_', 'CORRAL-', 'X-Corral-', 'X_Corral_';
+
+is(named('/?service=a&sub=ann', 'X-Key: secret', @forged), 'acme ann',
+    'Corral-Tenant, Corral-Subject');
+is(named('/?service=a', @forged), '', 'not without them');
+is(named('/?service=a&sub=ann'), 'ann', 'one of them');
+
+my $who = $t->websocket('/?service=a&sub=ann',
+    headers => [ 'X-Key: secret', @forged ]);
+is(headers_of($who->ask('!head')), 'acme ann', 'of a WebSocket, too');
+$who->close();
+
 # rules
 
 is(agent('/f/tenant/equals', 'X-Key: secret'), 'b', 'tenant');
@@ -313,6 +330,18 @@ sub who {
     return $r =~ m{^HTTP/1.1 200 }
         && http_body($r, json => 1)->{head} =~ /^Agent-Subject: (.*)\r$/mi
         ? $1 : $r;
+}
+
+sub named {
+    my ($uri, @headers) = @_;
+    return headers_of(http_body(http_get($uri, headers => \@headers),
+        json => 1)->{head});
+}
+
+# values of all headers that an agent may take for Corral's
+
+sub headers_of {
+    return join ' ', $_[0] =~ /^(?:x[-_])?corral[-_]\w+: (.*?)\r$/gmi;
 }
 
 sub seen {

@@ -24,6 +24,7 @@ my $t = Test::Corral->new()->has(qw/corral corral_status corral_websocket/);
 
 my $one = $t->agent(id => 'echo.1', port => 8081);
 my $two = $t->agent(id => 'echo.2', port => 8082);
+my $mute = $t->agent(id => 'mute', port => 8083);
 
 $t->state_file(services => [ { name => 'echo', failover => 'reattach',
         hold_time => '2s', max_fails => 0, hold_size => 1024 },
@@ -31,6 +32,8 @@ $t->state_file(services => [ { name => 'echo', failover => 'reattach',
         { name => 'metered', failover => 'reattach', max_fails => 0,
             message_rate => 20, message_burst => 5,
             message_rate_action => 'delay' },
+        { name => 'hangs', failover => 'reattach', max_fails => 0,
+            hold_time => '3s' },
         { name => 'plain' } ],
     instances => [ $one->instance('echo', weight => 1000),
         $two->instance('echo', weight => 1),
@@ -38,9 +41,12 @@ $t->state_file(services => [ { name => 'echo', failover => 'reattach',
         { %{ $two->instance('slow') }, id => 'slow.2' },
         { %{ $one->instance('metered', weight => 1000) }, id => 'metered.1' },
         { %{ $two->instance('metered') }, id => 'metered.2' },
+        { %{ $one->instance('hangs', weight => 1000) }, id => 'hangs.1' },
+        { %{ $mute->instance('hangs', weight => 100) }, id => 'hangs.2' },
+        { %{ $two->instance('hangs') }, id => 'hangs.3' },
         { id => 'plain.1', service => 'plain', address => $one->address() } ]);
 
-$t->write_file_expand('nginx.conf', <<'EOF')->plan(58);
+$t->write_file_expand('nginx.conf', <<'EOF')->plan(60);
 
 %%TEST_GLOBALS%%
 
@@ -320,6 +326,18 @@ while ($last < 15 && defined($read = $ws->read_message(3))) {
 is($last, 15, 'messages that a rate held back are said to the next one');
 is($ws->ask('!id'), 'echo.2', 'who it is');
 is($ws->close(), 1000, 'closed');
+
+# one that takes the connection and says nothing leaves time for another one
+
+my @hang = map { on_one('/agents/hangs/') } 1 .. 8;
+$mute->set(mode => 'hang');
+$one->drop('reset');
+$one->refuse();
+is(join(' ', map { $_->ask('!id') // 'closed' } @hang),
+    join(' ', ('echo.2') x 8), 'an instance that hangs costs no client');
+cmp_ok($mute->stats()->{requests}, '>=', 1, 'it was tried');
+$one->listen();
+$_->close() for @hang;
 
 # many at once, of an old worker
 

@@ -27,6 +27,7 @@ my $t = Test::Corral->new()->has(qw/corral corral_status corral_websocket/);
 my $one = $t->agent(id => 'one', port => 8081)->set(rpc => 1);
 my $two = $t->agent(id => 'two', port => 8082)->set(rpc => 1);
 my $bad = $t->agent(id => 'bad', port => 8083)->set(mode => 'drop');
+my $mute = $t->agent(id => 'mute', port => 8084)->set(mode => 'hang');
 
 my %on = (failover => 'reattach', rebalance => 'reattach', max_fails => 0,
     rebalance_rate => 100, rebalance_idle => '0s');
@@ -45,6 +46,7 @@ my %services = (
     spare => { %on },
     drains => { %on },
     dies => { %on },
+    hangs => { %on, hold_time => '2s' },
     off => { failover => 'reattach' },
     close => { rebalance => 'close', rebalance_rate => 100,
         rebalance_idle => '0s', balance => 'least_conn' },
@@ -54,7 +56,7 @@ my @names = sort keys %services;
 
 registry(1);
 
-$t->write_file_expand('nginx.conf', <<'EOF')->plan(42);
+$t->write_file_expand('nginx.conf', <<'EOF')->plan(44);
 
 %%TEST_GLOBALS%%
 
@@ -196,6 +198,9 @@ is_deeply(counts('close'), [ 6, 6 ], 'they come back, to the other one');
 ok(wait_for(sub { service('dies')->{rebalanced} >= 6 }, 15), 'it is tried');
 is(scalar(grep { $_->ask('alive') ne 'alive' } @{ $ws{dies} }), 0,
     'no client is lost');
+ok(wait_for(sub { service('hangs')->{rebalanced} >= 6 }, 15), 'it is tried');
+is(scalar(grep { $_->ask('alive') ne 'alive' } @{ $ws{hangs} }), 0,
+    'one that does not answer loses no client either');
 
 # all is quiet
 
@@ -238,8 +243,8 @@ sub registry {
             $name eq 'spare' ? (priority => 1) : ());
 
         push @instances, { %{ $one->instance($name) }, id => "$name.1" };
-        push @instances, { %{ ($name eq 'dies' ? $bad : $two)->instance($name) },
-            %of } if $revision > 1;
+        my $new = $name eq 'dies' ? $bad : $name eq 'hangs' ? $mute : $two;
+        push @instances, { %{ $new->instance($name) }, %of } if $revision > 1;
     }
 
     return $t->state_file(revision => $revision, instances => \@instances,

@@ -41,12 +41,13 @@ typedef enum {
 
 static const uint8_t *corral_pointer_structure(corral_pointer_scan_t *s,
     const uint8_t *p);
-static void corral_pointer_open(corral_pointer_scan_t *s, unsigned object);
+static void corral_pointer_open(corral_pointer_scan_t *s, unsigned object,
+    const uint8_t *p);
 static void corral_pointer_close(corral_pointer_scan_t *s, unsigned object);
 static void corral_pointer_next(corral_pointer_scan_t *s);
 static void corral_pointer_value(corral_pointer_scan_t *s);
 static void corral_pointer_found(corral_pointer_scan_t *s,
-    corral_pointer_type_e type);
+    corral_pointer_type_e type, const uint8_t *p);
 static void corral_pointer_name(corral_pointer_scan_t *s);
 static void corral_pointer_element(corral_pointer_scan_t *s);
 static const uint8_t *corral_pointer_string(corral_pointer_scan_t *s,
@@ -188,6 +189,7 @@ corral_pointer_feed(corral_pointer_scan_t *s, const uint8_t *p, size_t n)
     const uint8_t  *last;
 
     last = p + n;
+    s->piece = p;
 
     while (p < last) {
 
@@ -211,6 +213,8 @@ corral_pointer_feed(corral_pointer_scan_t *s, const uint8_t *p, size_t n)
             break;
         }
     }
+
+    s->before += n;
 }
 
 
@@ -249,6 +253,7 @@ corral_pointer_structure(corral_pointer_scan_t *s, const uint8_t *p)
         }
 
         corral_pointer_value(s);
+        s->begin = s->before + (size_t) (p - s->piece);
 
         if (c == '"') {
             s->state = CORRAL_POINTER_IN_STRING;
@@ -256,7 +261,7 @@ corral_pointer_structure(corral_pointer_scan_t *s, const uint8_t *p)
         }
 
         if (c == '{' || c == '[') {
-            corral_pointer_open(s, c == '{');
+            corral_pointer_open(s, c == '{', p);
             return p + 1;
         }
 
@@ -300,12 +305,13 @@ corral_pointer_structure(corral_pointer_scan_t *s, const uint8_t *p)
 
 
 static void
-corral_pointer_open(corral_pointer_scan_t *s, unsigned object)
+corral_pointer_open(corral_pointer_scan_t *s, unsigned object,
+    const uint8_t *p)
 {
     uint8_t  *bits, bit;
 
     corral_pointer_found(s, object ? CORRAL_POINTER_OBJECT
-                                   : CORRAL_POINTER_ARRAY);
+                                   : CORRAL_POINTER_ARRAY, p);
 
     if (s->depth == CORRAL_POINTER_DEPTH) {
         s->state = CORRAL_POINTER_BROKEN;
@@ -393,16 +399,19 @@ corral_pointer_value(corral_pointer_scan_t *s)
 }
 
 
-/* a value has ended, or a container has begun */
+/* a value has ended before p, or a container has begun */
 
 static void
-corral_pointer_found(corral_pointer_scan_t *s, corral_pointer_type_e type)
+corral_pointer_found(corral_pointer_scan_t *s, corral_pointer_type_e type,
+    const uint8_t *p)
 {
     unsigned  i;
 
     for (i = 0; s->take; i++, s->take >>= 1) {
         if (s->take & 1) {
             s->values[i].type = type;
+            s->values[i].begin = s->begin;
+            s->values[i].end = s->before + (size_t) (p - s->piece);
             s->values[i].hash = corral_pointer_final(s->hash);
         }
     }
@@ -526,7 +535,7 @@ corral_pointer_string(corral_pointer_scan_t *s, const uint8_t *p,
         return p + 1;
     }
 
-    corral_pointer_found(s, CORRAL_POINTER_STRING);
+    corral_pointer_found(s, CORRAL_POINTER_STRING, p + 1);
 
     s->state = s->depth ? CORRAL_POINTER_AFTER : CORRAL_POINTER_DONE;
 
@@ -626,7 +635,8 @@ corral_pointer_plain(corral_pointer_scan_t *s, const uint8_t *p,
     }
 
     corral_pointer_found(s, s->hash == corral_pointer_hash("null", 4)
-                            ? CORRAL_POINTER_NULL : CORRAL_POINTER_PLAIN);
+                            ? CORRAL_POINTER_NULL : CORRAL_POINTER_PLAIN,
+                         p);
 
     s->state = s->depth ? CORRAL_POINTER_AFTER : CORRAL_POINTER_DONE;
 

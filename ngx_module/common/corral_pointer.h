@@ -35,10 +35,16 @@ typedef enum {
 } corral_pointer_type_e;
 
 
-/* hash: of the decoded string or of the text of a plain value, never 0 */
+/*
+ * hash: of the decoded string or of the text of a plain value, never 0.  It
+ * lies from begin, with its quotes, to before end: bytes of the whole message;
+ * of a container there is no end.
+ */
 
 typedef struct {
     uint64_t               hash;
+    size_t                 begin;
+    size_t                 end;
     corral_pointer_type_e  type;
 } corral_pointer_value_t;
 
@@ -50,6 +56,9 @@ typedef struct {
 
     /* where the scan is */
 
+    const uint8_t           *piece;
+    size_t                   before;        /* bytes, of earlier pieces */
+    size_t                   begin;         /* of the value */
     uint64_t                 hash;          /* of the key or value so far */
     uint32_t                 depth;         /* containers that are open */
     uint32_t                 code;          /* of an escape */

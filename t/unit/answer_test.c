@@ -28,6 +28,18 @@ client(const char *json)
 }
 
 
+static uint64_t
+content(const char *json)
+{
+    corral_pointer_scan_t  s;
+
+    corral_answer_begin_client(&rules, &s);
+    corral_pointer_feed(&s, (const uint8_t *) json, strlen(json));
+
+    return corral_answer_content(&s, json, strlen(json));
+}
+
+
 static corral_answer_t
 agent(const char *json)
 {
@@ -163,12 +175,41 @@ test_pointers(void)
 }
 
 
+/* the same under another id, and nothing else is */
+
+static void
+test_content(void)
+{
+    uint64_t          x;
+    corral_service_t  s;
+
+    memset(&s, 0, sizeof(s));
+    s.answer = CORRAL_ANSWER_MODE_JSONRPC;
+    (void) compile(&s);
+
+    x = content("{\"id\":1,\"method\":\"kill\",\"params\":[1,2,3]}");
+
+    ok(x != 0, "a content");
+    ok(x == content("{\"id\":\"a \\\"b\",\"method\":\"kill\","
+                    "\"params\":[1,2,3]}"), "of any id");
+    ok(x != content("{\"id\":1,\"method\":\"kill\",\"params\":[1,2,4]}"),
+       "another content");
+    ok(x != content("{\"id\":1,\"method\":\"kill\",\"params\":[1,2,3]} "),
+       "another length");
+    ok(content("{\"method\":\"a\"}") != content("{\"method\":\"b\"}"),
+       "without an id");
+    ok(content("kill") == content("kill") && content("kill") != content("kil"),
+       "no JSON");
+}
+
+
 int
 main(void)
 {
     test_jsonrpc();
     test_events();
     test_pointers();
+    test_content();
 
     return done_testing();
 }

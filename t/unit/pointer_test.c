@@ -81,6 +81,39 @@ test_values(void)
 }
 
 
+/* where the value lies, however the message is cut */
+
+static void
+lies(const char *json, const char *want)
+{
+    size_t                  step;
+    corral_pointer_value_t  v;
+
+    for (step = 1; step <= 16; step++) {
+        v = scan(json, "/id", step);
+
+        if (v.end - v.begin != strlen(want)
+            || memcmp(json + v.begin, want, strlen(want)) != 0)
+        {
+            break;
+        }
+    }
+
+    ok(step > 16, json);
+}
+
+
+static void
+test_place(void)
+{
+    lies("{\"id\":7}", "7");
+    lies("{\"id\":-1.5e3 ,\"x\":2}", "-1.5e3");
+    lies(" { \"x\":{\"id\":5}, \"id\" : \"a \\\" b\" } ", "\"a \\\" b\"");
+    lies("{\"id\":\"\"}", "\"\"");
+    lies("{\"id\":true,\"id\":8}", "true");
+}
+
+
 static void
 test_paths(void)
 {
@@ -201,6 +234,7 @@ int
 main(void)
 {
     test_values();
+    test_place();
     test_paths();
     test_escapes();
     test_depth();

@@ -31,6 +31,7 @@ package Test::Corral::Agent;
 #   part             results with "final": false, as many as params says
 #   stream           the same, and then one with "final": true
 #   fill             result: so many bytes as params says
+#   later            result: "late", after so many ms as params says
 #
 # and one without an id gets no answer.  rpc_die names a method that kills the
 # process whenever it comes; with mute nothing is answered.
@@ -702,6 +703,10 @@ sub _rpc {
 
     } elsif ($method eq 'fill') {
         $result->('x' x $params);
+
+    } elsif ($method eq 'later') {
+        $self->_later($params / 1000,
+            sub { $result->('late') if $self->{conns}{$c->{s}} });
 
     } elsif ($method =~ /^(part|stream)$/) {
         $result->({ final => JSON::PP::false, n => $_ }) for 1 .. $params;

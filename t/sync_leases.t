@@ -200,5 +200,6 @@ $t->expect_alert(qr/exited on signal 9/);
 kill 'KILL', ($t->workers())[0];
 ok(wait_for(sub { 3 == keys %{ $store->workers() } }), 'killed');
 ok(wait_for(sub { 2 == keys %{ $store->workers() } }, 12), 'its lease ends');
+$t->wait_for_log(qr/exited on signal 9/);
 
 ###############################################################################

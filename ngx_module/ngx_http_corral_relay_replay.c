@@ -129,7 +129,9 @@ ngx_http_corral_relay_replay_client(ngx_http_corral_pair_t *p,
         answer = corral_answer_of_client(resume->rules, scan);
     }
 
-    answer.content = corral_answer_content(scan, data, len);
+    answer.content = corral_answer_content(
+                             ngx_http_corral_table_suspect_key(), scan, data,
+                             len);
 
     if (ngx_http_corral_table_suspects()
         && ngx_http_corral_table_suspect(

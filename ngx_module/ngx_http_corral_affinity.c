@@ -123,7 +123,11 @@ void
 ngx_http_corral_affinity_request_cookie(ngx_http_request_t *r, ngx_str_t *name,
     ngx_str_t *value)
 {
-#if (nginx_version >= 1023000)
+#if (nginx_version >= 1029006)
+
+    (void) ngx_http_parse_cookie_lines(r, r->headers_in.cookie, name, value);
+
+#elif (nginx_version >= 1023000)
 
     (void) ngx_http_parse_multi_header_lines(r, r->headers_in.cookie, name,
                                              value);

@@ -48,6 +48,7 @@ async def agent(ws, path):
             await ws.close(1012)
             return
         if n == 3 and path == "/abort":
+            await asyncio.sleep(0.5)    # what came before was read by then
             ws.transport.abort()
             return
         await ws.send(message)

@@ -66,7 +66,7 @@ http {
         listen  127.0.0.1:8080;
 
         proxy_http_version   1.1;
-        proxy_set_header     Connection "";
+        proxy_set_header     Connection close;
         proxy_buffering      off;
         proxy_next_upstream  error timeout http_503;
         corral_service_from  query;

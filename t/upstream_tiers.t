@@ -72,7 +72,7 @@ http {
         listen  127.0.0.1:8080;
 
         proxy_http_version   1.1;
-        proxy_set_header     Connection "";
+        proxy_set_header     Connection close;
         corral_service_from  query;
 
         location / {

@@ -12,7 +12,7 @@
 
 #include <corral_schema.h>
 
-#include "../base/log.h"
+#include "../base/alloc.h"
 #include "../model/select.h"
 #include "api.h"
 
@@ -165,12 +165,7 @@ corrald_actions_batch(corrald_rest_t *r)
 
     corrald_check_free(&check);
 
-    batch = calloc(1, sizeof(*batch));
-
-    if (batch == NULL) {
-        corrald_log_error("no memory for a request");
-        abort();
-    }
+    batch = corrald_alloc(1, sizeof(*batch), "for a request");
 
     rows = corrald_services_select(r->json, "name", &n);
     corrald_uri_sort(rows, n, 0);
@@ -381,12 +376,7 @@ corrald_actions_make(corrald_rest_t *r, const corrald_actions_row_t *action,
 {
     corrald_actions_t  *a;
 
-    a = calloc(1, sizeof(*a));
-
-    if (a == NULL) {
-        corrald_log_error("no memory for a request");
-        abort();
-    }
+    a = corrald_alloc(1, sizeof(*a), "for a request");
 
     a->r = r;
     a->action = action;
@@ -615,7 +605,6 @@ corrald_actions_waited(corrald_operation_e state, const char *message,
     revision = a->revision;
     free(a);
 
-    corrald_rest_changed(r, 200, json_pack("{s:b, s:s, s:n}", "success", 1,
-                                           "message", sentence, "data"),
+    corrald_rest_changed(r, 200, corrald_rest_message("%s", sentence),
                          revision);
 }

@@ -47,12 +47,10 @@ void corrald_actions_set_scale(corrald_rest_t *r);
 
 void corrald_instances_list(corrald_rest_t *r);
 void corrald_instances_of_service(corrald_rest_t *r);
-void corrald_instances_register(corrald_rest_t *r);
 void corrald_instances_get(corrald_rest_t *r);
 void corrald_instances_patch(corrald_rest_t *r);
 void corrald_instances_delete(corrald_rest_t *r);
 void corrald_instances_action(corrald_rest_t *r);
-void corrald_instances_heartbeat(corrald_rest_t *r);
 void corrald_instances_history(corrald_rest_t *r);
 json_t *corrald_instances_show(const corrald_entry_t *entry);
 
@@ -61,6 +59,16 @@ json_t *corrald_instances_array(const char *service_id);
 
 /* The instance of the path, or NULL: then the request was answered. */
 const corrald_entry_t *corrald_instances_find(corrald_rest_t *r);
+
+/* Answers a change of the instance by its end: with status, or a problem. */
+void corrald_instances_changed(corrald_rest_t *r, const char *id, int status,
+    const corrald_result_t *result);
+
+
+/* registration.c */
+
+void corrald_registration_create(corrald_rest_t *r);
+void corrald_registration_heartbeat(corrald_rest_t *r);
 
 
 /* routes.c */

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/alloc.h"
 #include "../base/clock.h"
 #include "../base/conf.h"
-#include "../base/log.h"
 #include "../base/version.h"
 #include "../engine/engine.h"
 #include "api.h"
@@ -80,12 +80,8 @@ corrald_cluster_list(corrald_rest_t *r, json_t *array, const char *key,
     json_t              *item;
     corrald_uri_row_t   *rows;
 
-    rows = calloc(json_array_size(array) + 1, sizeof(*rows));
-
-    if (rows == NULL) {
-        corrald_log_error("no memory for a list");
-        abort();
-    }
+    rows = corrald_alloc(json_array_size(array) + 1,
+                         sizeof(*rows), "for a list");
 
     json_array_foreach(array, i, item) {
         rows[i].key = corrald_doc_str(item, key);

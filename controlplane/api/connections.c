@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/alloc.h"
 #include "../base/clock.h"
-#include "../base/log.h"
 #include "../model/filter.h"
 #include "api.h"
 
@@ -93,12 +93,7 @@ corrald_connections_delete(corrald_rest_t *r)
         return;
     }
 
-    c = calloc(1, sizeof(*c));
-
-    if (c == NULL) {
-        corrald_log_error("no memory for a request");
-        abort();
-    }
+    c = corrald_alloc(1, sizeof(*c), "for a request");
 
     c->r = r;
     c->code = (int) code;
@@ -197,12 +192,7 @@ corrald_connections_close(corrald_rest_t *r)
 
     corrald_check_free(&check);
 
-    c = calloc(1, sizeof(*c));
-
-    if (c == NULL) {
-        corrald_log_error("no memory for a request");
-        abort();
-    }
+    c = corrald_alloc(1, sizeof(*c), "for a request");
 
     c->r = r;
     c->code = (int) code;
@@ -318,12 +308,8 @@ corrald_connections_listed(json_t *value, const char *err, void *data)
         return;
     }
 
-    rows = calloc(json_array_size(value) + 1, sizeof(*rows));
-
-    if (rows == NULL) {
-        corrald_log_error("no memory for a list");
-        abort();
-    }
+    rows = corrald_alloc(json_array_size(value) + 1,
+                         sizeof(*rows), "for a list");
 
     n = 0;
     now = corrald_clock_ms();

@@ -16,7 +16,7 @@
 
 #include <corral_schema.h>
 
-#include "../base/log.h"
+#include "../base/alloc.h"
 #include "../base/loop.h"
 #include "api.h"
 
@@ -213,12 +213,7 @@ corrald_drains_make(corrald_rest_t *r, const json_t *service)
 {
     corrald_drains_t  *d;
 
-    d = calloc(1, sizeof(*d));
-
-    if (d == NULL) {
-        corrald_log_error("no memory for a drain");
-        abort();
-    }
+    d = corrald_alloc(1, sizeof(*d), "for a drain");
 
     d->r = r;
     d->rate = CORRALD_DRAINS_RATE;

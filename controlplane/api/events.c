@@ -17,9 +17,9 @@
 
 #include <corral_schema.h>
 
+#include "../base/alloc.h"
 #include "../base/bus.h"
 #include "../base/clock.h"
-#include "../base/log.h"
 #include "api.h"
 #include "stream.h"
 
@@ -111,12 +111,7 @@ corrald_events_list(corrald_rest_t *r)
         return;
     }
 
-    e = calloc(1, sizeof(*e));
-
-    if (e == NULL) {
-        corrald_log_error("no memory for a stream");
-        abort();
-    }
+    e = corrald_alloc(1, sizeof(*e), "for a stream");
 
     text = corrald_rest_query(r, "types");
     e->types = text ? strdup(text) : NULL;

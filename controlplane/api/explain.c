@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/alloc.h"
 #include "../base/clock.h"
 #include "../base/conf.h"
-#include "../base/log.h"
 #include "../model/state.h"
 #include "../model/view.h"
 #include "api.h"
@@ -158,12 +158,7 @@ corrald_explain_instance(corrald_rest_t *r, const corrald_entry_t *entry)
     service = corrald_store_get(CORRALD_SERVICE,
                                 corrald_doc_str(entry->doc, "service_id"));
 
-    e = calloc(1, sizeof(*e));
-
-    if (e == NULL) {
-        corrald_log_error("no memory for a request");
-        abort();
-    }
+    e = corrald_alloc(1, sizeof(*e), "for a request");
 
     e->r = r;
     e->lines = json_array();

@@ -15,9 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/alloc.h"
 #include "../base/clock.h"
 #include "../base/crypt.h"
-#include "../base/log.h"
 #include "../base/loop.h"
 #include "../model/state.h"
 #include "../model/view.h"
@@ -220,11 +220,10 @@ corrald_operations_make(const char *action, const char *service_id)
     const corrald_entry_t  *entry;
     corrald_operations_t   *op;
 
-    op = calloc(1, sizeof(*op));
+    op = corrald_alloc(1, sizeof(*op), "for an operation");
 
-    if (op == NULL || corrald_crypt_random_hex(op->id, 8) != 0) {
-        corrald_log_error("no memory for an operation");
-        abort();
+    if (corrald_crypt_random_hex(op->id, 8) != 0) {
+        corrald_alloc_failed("for an operation");
     }
 
     entry = corrald_store_get(CORRALD_SERVICE, service_id);
@@ -261,12 +260,7 @@ corrald_operations_wait(const char *id, int64_t timeout,
         return;
     }
 
-    w = malloc(sizeof(*w));
-
-    if (w == NULL) {
-        corrald_log_error("no memory to wait for an operation");
-        abort();
-    }
+    w = corrald_alloc(1, sizeof(*w), "to wait for an operation");
 
     w->handler = handler;
     w->data = data;
@@ -295,13 +289,8 @@ corrald_operations_list(corrald_rest_t *r)
     corrald_uri_row_t       *rows;
     corrald_operations_t    *op;
 
-    rows = calloc(corrald_operations_n + 1, sizeof(*rows));
-    keys = calloc(corrald_operations_n + 1, sizeof(*keys));
-
-    if (rows == NULL || keys == NULL) {
-        corrald_log_error("no memory for a list");
-        abort();
-    }
+    rows = corrald_alloc(corrald_operations_n + 1, sizeof(*rows), "for a list");
+    keys = corrald_alloc(corrald_operations_n + 1, sizeof(*keys), "for a list");
 
     for (i = 0, op = corrald_operations_first; op; i++, op = op->next) {
         rows[i].key = corrald_clock_format(op->created, keys[i],

@@ -14,6 +14,7 @@
 #include <corral_duration.h>
 #include <corral_schema.h>
 
+#include "../base/alloc.h"
 #include "../base/clock.h"
 #include "../base/conf.h"
 #include "../base/log.h"
@@ -286,12 +287,7 @@ corrald_output_make(void)
 {
     corrald_output_t  *o;
 
-    o = calloc(1, sizeof(*o));
-
-    if (o == NULL) {
-        corrald_log_error("no memory for a stream");
-        abort();
-    }
+    o = corrald_alloc(1, sizeof(*o), "for a stream");
 
     return o;
 }

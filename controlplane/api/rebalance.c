@@ -12,7 +12,7 @@
 
 #include <corral_schema.h>
 
-#include "../base/log.h"
+#include "../base/alloc.h"
 #include "api.h"
 
 
@@ -51,12 +51,7 @@ corrald_rebalance_service(corrald_rest_t *r)
         return;
     }
 
-    b = calloc(1, sizeof(*b));
-
-    if (b == NULL) {
-        corrald_log_error("no memory for a rebalance");
-        abort();
-    }
+    b = corrald_alloc(1, sizeof(*b), "for a rebalance");
 
     b->r = r;
     b->dry_run = dry_run;

@@ -1,7 +1,8 @@
 
 /*
  * One request of the REST API: what a handler reads of it and how it answers.
- * See rest.c (routes, answers) and http.c (libmicrohttpd).
+ * See rest.c (routes), rest_query.c and rest_request.c (what was asked),
+ * rest_answer.c, rest_key.c (idempotency) and http.c (libmicrohttpd).
  */
 
 
@@ -74,7 +75,7 @@ struct corrald_rest_s {
     json_t               *headers;   /* of strings */
     size_t                bytes;
 
-    /* the work of http.c and rest.c */
+    /* the work of http.c, rest.c and rest_key.c */
 
     corrald_rest_t       *next;
     corrald_rest_t      **prev;
@@ -90,7 +91,11 @@ struct corrald_rest_s {
 };
 
 
-/* ---- for handlers: what was asked ---- */
+/*
+ * ---- for handlers: what was asked ----
+ *
+ * sort: one of words (a blank between two), by "-" before it descending.
+ */
 
 const char *corrald_rest_query(const corrald_rest_t *r, const char *name);
 int corrald_rest_query_known(corrald_rest_t *r)
@@ -103,6 +108,9 @@ int corrald_rest_query_bool(corrald_rest_t *r, const char *name, int preset,
     int *value) __attribute__((warn_unused_result));
 int corrald_rest_query_words(corrald_rest_t *r, const char *name,
     const char *words) __attribute__((warn_unused_result));
+int corrald_rest_query_sort(corrald_rest_t *r, const char *words,
+    const char *preset, const char **sort, int *descending)
+    __attribute__((warn_unused_result));
 int corrald_rest_query_ms(corrald_rest_t *r, const char *name, int64_t preset,
     int64_t min, int64_t max, int64_t *value)
     __attribute__((warn_unused_result));
@@ -137,6 +145,11 @@ void corrald_rest_store_error(corrald_rest_t *r, const char *err);
 void corrald_rest_send(corrald_rest_t *r, int status,
     struct MHD_Response *response);
 
+/* What MyAgent says when it is done, as a new object. */
+
+json_t *corrald_rest_message(const char *fmt, ...)
+    __attribute__((format(printf, 1, 2)));
+
 /*
  * The answer to a change of this revision: at once, or with ?wait=applied
  * when the workers serve from it.
@@ -145,12 +158,32 @@ void corrald_rest_send(corrald_rest_t *r, int status,
 void corrald_rest_changed(corrald_rest_t *r, int status, json_t *body,
     int64_t revision);
 
+/* One thing, with those members that "fields" asks for; view is taken over. */
+
+void corrald_rest_view(corrald_rest_t *r, json_t *view);
+
 /* A page of rows: makes each item with show, which returns a new object. */
 
 typedef json_t *(*corrald_rest_show_pt)(void *row, void *data);
 
 void corrald_rest_page(corrald_rest_t *r, corrald_uri_row_t *rows, size_t n,
     const char *sort, int descending, corrald_rest_show_pt show, void *data);
+
+
+/* ---- rest.c, rest_answer.c and rest_key.c to each other ---- */
+
+/* body is taken over; of a request with a key it is kept, too. */
+
+void corrald_rest_document(corrald_rest_t *r, int status, const char *type,
+    json_t *body);
+
+/* The handler is called, or the request is answered as it was before. */
+
+void corrald_rest_key_begin(corrald_rest_t *r);
+
+/* Keeps the answer; one that says "try again" is not an answer. */
+
+void corrald_rest_key_end(corrald_rest_t *r, int status, const json_t *body);
 
 
 /* ---- for http.c, spec.c and metrics.c ---- */

@@ -175,6 +175,34 @@ corrald_rest_query_words(corrald_rest_t *r, const char *name,
 
 
 int
+corrald_rest_query_sort(corrald_rest_t *r, const char *words,
+    const char *preset, const char **sort, int *descending)
+{
+    size_t       len;
+    const char  *text, *p;
+
+    text = corrald_rest_query(r, "sort");
+    text = text ? text : preset;
+
+    *descending = *text == '-';
+    *sort = text + *descending;
+
+    for (p = words; *p; p += len, p += strspn(p, " ")) {
+        len = strcspn(p, " ");
+
+        if (len == strlen(*sort) && memcmp(p, *sort, len) == 0) {
+            return 0;
+        }
+    }
+
+    corrald_rest_problem(r, CORRALD_PROBLEM_INVALID_PARAMETER, "\"sort\" is "
+                         "\"%.64s\", it can be: %s, each with \"-\" before "
+                         "it", *sort, words);
+    return -1;
+}
+
+
+int
 corrald_rest_query_ms(corrald_rest_t *r, const char *name, int64_t preset,
     int64_t min, int64_t max, int64_t *value)
 {

@@ -11,8 +11,8 @@
 
 #include <corral_schema.h>
 
+#include "../base/alloc.h"
 #include "../base/clock.h"
-#include "../base/log.h"
 #include "api.h"
 
 
@@ -160,12 +160,7 @@ corrald_revocations_send(corrald_rest_t *r, const char *id, int64_t expires)
 {
     corrald_revocations_t  *v;
 
-    v = calloc(1, sizeof(*v));
-
-    if (v == NULL) {
-        corrald_log_error("no memory for a request");
-        abort();
-    }
+    v = corrald_alloc(1, sizeof(*v), "for a request");
 
     v->r = r;
     v->expires = expires;
@@ -210,9 +205,8 @@ corrald_revocations_written(json_t *value, const char *err, void *data)
             corrald_rest_json(r, 201, corrald_revocations_show(v->id,
                                                                v->expires));
         } else {
-            corrald_rest_json(r, 200, json_pack("{s:b, s:s, s:n}", "success",
-                                                1, "message",
-                                                "Revoked no longer", "data"));
+            corrald_rest_json(r, 200,
+                              corrald_rest_message("Revoked no longer"));
         }
     }
 
@@ -236,13 +230,10 @@ corrald_revocations_listed(json_t *value, const char *err, void *data)
         return;
     }
 
-    rows = calloc(json_array_size(value) + 1, sizeof(*rows));
-    keys = calloc(json_array_size(value) + 1, sizeof(*keys));
-
-    if (rows == NULL || keys == NULL) {
-        corrald_log_error("no memory for a list");
-        abort();
-    }
+    rows = corrald_alloc(json_array_size(value) + 1, sizeof(*rows),
+                         "for a list");
+    keys = corrald_alloc(json_array_size(value) + 1, sizeof(*keys),
+                         "for a list");
 
     json_array_foreach(value, i, item) {
         snprintf(keys[i], sizeof(keys[i]), "%020lld",

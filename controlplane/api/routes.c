@@ -1,7 +1,7 @@
 
 /*
- * Rules: list, create, read, change, order, delete.  Which request they are for
- * is trace.c's affair.
+ * Rules: list, create, read, change, delete.  The order of many is
+ * routes_order.c's affair, which request they are for is trace.c's.
  *
  * A rule may only be written with targets that exist; what happens to a service
  * later does not touch the rules that name it.
@@ -14,18 +14,16 @@
 
 #include <corral_schema.h>
 
+#include "../base/alloc.h"
 #include "../base/clock.h"
 #include "../base/crypt.h"
-#include "../base/log.h"
 #include "../model/diff.h"
 #include "../model/patch.h"
 #include "../model/route.h"
-#include "../model/view.h"
 #include "api.h"
 
 
-#define CORRALD_ROUTES_TRIES    8       /* conflicts with other writers */
-#define CORRALD_ROUTES_REORDER  1000    /* rules of one request */
+#define CORRALD_ROUTES_TRIES  8         /* conflicts with other writers */
 
 
 typedef enum {
@@ -81,12 +79,6 @@ static void corrald_routes_changed(const corrald_result_t *result,
     void *data);
 static void corrald_routes_deleted(const corrald_result_t *result,
     void *data);
-static int corrald_routes_number(corrald_rest_t *r, const char *name,
-    int64_t min, int64_t max, int64_t *value);
-static size_t corrald_routes_positions(corrald_rest_t *r, json_t *order,
-    corrald_op_t *ops);
-static void corrald_routes_reordered(const corrald_result_t *result,
-    void *data);
 
 
 void
@@ -135,8 +127,6 @@ corrald_routes_compat_create(corrald_rest_t *r)
 void
 corrald_routes_get(corrald_rest_t *r)
 {
-    json_t                 *view;
-    const char             *fields;
     const corrald_entry_t  *entry;
 
     entry = corrald_routes_find(r);
@@ -145,14 +135,7 @@ corrald_routes_get(corrald_rest_t *r)
         return;
     }
 
-    view = corrald_routes_show(entry);
-    fields = corrald_rest_query(r, "fields");
-
-    if (fields) {
-        corrald_view_select(view, fields);
-    }
-
-    corrald_rest_json(r, 200, view);
+    corrald_rest_view(r, corrald_routes_show(entry));
 }
 
 
@@ -256,154 +239,6 @@ corrald_routes_delete(corrald_rest_t *r)
 }
 
 
-/* {"order": [rule, ...]}: they get the priorities start, start + step, ... */
-
-void
-corrald_routes_reorder(corrald_rest_t *r)
-{
-    size_t         i, n;
-    json_t        *order, *value;
-    const char    *name;
-    corrald_op_t  *ops;
-
-    if (corrald_rest_body(r, 1) != 0) {
-        return;
-    }
-
-    json_object_foreach(r->json, name, value) {
-        if (!corrald_uri_word("order,start,step", name)) {
-            corrald_rest_problem(r, CORRALD_PROBLEM_VALIDATION_FAILED,
-                                 "\"%.64s\" is not a member: there are order, "
-                                 "start, step", name);
-            return;
-        }
-    }
-
-    order = json_object_get(r->json, "order");
-    n = json_array_size(order);
-
-    if (n == 0 || n > CORRALD_ROUTES_REORDER) {
-        corrald_rest_problem(r, CORRALD_PROBLEM_VALIDATION_FAILED,
-                             "\"order\" must be an array of 1 to %d names or "
-                             "ids of rules", CORRALD_ROUTES_REORDER);
-        return;
-    }
-
-    ops = calloc(n, sizeof(*ops));
-
-    if (ops == NULL) {
-        corrald_log_error("no memory for a request");
-        abort();
-    }
-
-    if (corrald_routes_positions(r, order, ops) == n) {
-        corrald_store_commit(ops, n, 0, corrald_routes_reordered, r);
-    }
-
-    for (i = 0; i < n; i++) {
-        json_decref(ops[i].doc);
-    }
-
-    free(ops);
-}
-
-
-/* A number of the body, 10 unless given.  -1: a problem was answered. */
-
-static int
-corrald_routes_number(corrald_rest_t *r, const char *name, int64_t min,
-    int64_t max, int64_t *value)
-{
-    char    *text;
-    json_t  *number;
-
-    number = json_object_get(r->json, name);
-    *value = number ? json_integer_value(number) : 10;
-
-    if (number == NULL
-        || (json_is_integer(number) && *value >= min && *value <= max))
-    {
-        return 0;
-    }
-
-    text = json_dumps(number, JSON_ENCODE_ANY|JSON_COMPACT);
-    corrald_rest_problem(r, CORRALD_PROBLEM_VALIDATION_FAILED, "\"%s\" is "
-                         "%.64s, it must be an integer from %lld to %lld",
-                         name, text ? text : "?", (long long) min,
-                         (long long) max);
-    free(text);
-
-    return -1;
-}
-
-
-/* Makes an operation of each; fewer than there are: a problem was answered. */
-
-static size_t
-corrald_routes_positions(corrald_rest_t *r, json_t *order, corrald_op_t *ops)
-{
-    size_t                  i, k, n;
-    int64_t                 first, by;
-    const char             *name;
-    const corrald_entry_t  *entry;
-
-    n = json_array_size(order);
-
-    if (corrald_routes_number(r, "start", -1000000, 1000000, &first) != 0
-        || corrald_routes_number(r, "step", 1, 1000, &by) != 0)
-    {
-        return 0;
-    }
-
-    if (first + by * (int64_t) (n - 1) > 1000000) {
-        corrald_rest_problem(r, CORRALD_PROBLEM_VALIDATION_FAILED,
-                             "the last of %zu rules would have the priority "
-                             "%lld, it must be from -1000000 to 1000000", n,
-                             (long long) (first + by * (int64_t) (n - 1)));
-        return 0;
-    }
-
-    for (i = 0; i < n; i++) {
-        name = json_string_value(json_array_get(order, i));
-        entry = name ? corrald_store_rule(name) : NULL;
-
-        if (name == NULL) {
-            corrald_rest_problem(r, CORRALD_PROBLEM_VALIDATION_FAILED,
-                                 "item %zu of \"order\" must be a string", i);
-            break;
-        }
-
-        if (entry == NULL) {
-            corrald_rest_problem(r, CORRALD_PROBLEM_RULE_NOT_FOUND,
-                                 "item %zu of \"order\": there is no rule "
-                                 "\"%.128s\"", i, name);
-            break;
-        }
-
-        for (k = 0; k < i && strcmp(ops[k].id, entry->id) != 0; k++) {
-            /* void */
-        }
-
-        if (k < i) {
-            corrald_rest_problem(r, CORRALD_PROBLEM_VALIDATION_FAILED,
-                                 "items %zu and %zu of \"order\" are the same "
-                                 "rule \"%.128s\"", k, i, name);
-            break;
-        }
-
-        ops[i].op = CORRALD_SET;
-        ops[i].kind = CORRALD_RULE;
-        ops[i].id = entry->id;
-        ops[i].doc = json_pack("{s:I}", "priority",
-                               (json_int_t) (first + by * (int64_t) i));
-        ops[i].owners = CORRALD_OWNER_operator;
-        ops[i].expected = CORRALD_ANY;
-    }
-
-    return i;
-}
-
-
 json_t *
 corrald_routes_show(const corrald_entry_t *entry)
 {
@@ -453,18 +288,10 @@ corrald_routes_page(corrald_rest_t *r, int enabled)
     const char             *sort;
     corrald_routes_rows_t   c;
 
-    sort = corrald_rest_query(r, "sort");
-    sort = sort ? sort : "priority";
-    descending = *sort == '-';
-    sort += descending;
-
-    if (strcmp(sort, "priority") != 0 && strcmp(sort, "name") != 0
-        && strcmp(sort, "created_at") != 0 && strcmp(sort, "updated_at") != 0)
+    if (corrald_rest_query_sort(r, "priority name created_at updated_at",
+                                "priority", &sort, &descending)
+        != 0)
     {
-        corrald_rest_problem(r, CORRALD_PROBLEM_INVALID_PARAMETER,
-                             "\"sort\" is \"%.64s\", it can be: priority name "
-                             "created_at updated_at, each with \"-\" before "
-                             "it", sort);
         return;
     }
 
@@ -477,12 +304,8 @@ corrald_routes_page(corrald_rest_t *r, int enabled)
     c.sort = sort;
     c.keys = json_array();
     c.n = 0;
-    c.rows = calloc(corrald_store_count(CORRALD_RULE) + 1, sizeof(*c.rows));
-
-    if (c.rows == NULL) {
-        corrald_log_error("no memory for a list");
-        abort();
-    }
+    c.rows = corrald_alloc(corrald_store_count(CORRALD_RULE) + 1,
+                           sizeof(*c.rows), "for a list");
 
     corrald_store_each(CORRALD_RULE, corrald_routes_collect, &c);
 
@@ -658,12 +481,7 @@ corrald_routes_new(corrald_rest_t *r, const char *id, int status)
 {
     corrald_routes_change_t  *c;
 
-    c = calloc(1, sizeof(*c));
-
-    if (c == NULL) {
-        corrald_log_error("no memory for a request");
-        abort();
-    }
+    c = corrald_alloc(1, sizeof(*c), "for a request");
 
     c->r = r;
     c->status = status;
@@ -948,42 +766,7 @@ corrald_routes_deleted(const corrald_result_t *result, void *data)
         return;
     }
 
-    corrald_rest_changed(r, 200, json_pack("{s:b, s:s, s:n}", "success", 1,
-                                           "message",
-                                           "Rule deleted successfully",
-                                           "data"),
-                         result->revision);
-}
-
-
-static void
-corrald_routes_reordered(const corrald_result_t *result, void *data)
-{
-    size_t                  i;
-    json_t                 *items, *item, *order;
-    corrald_rest_t         *r;
-    const corrald_entry_t  *entry;
-
-    r = data;
-
-    if (result->result != CORRALD_DONE) {
-        corrald_rest_result(r, result);
-        return;
-    }
-
-    items = json_array();
-    order = json_object_get(r->json, "order");
-
-    json_array_foreach(order, i, item) {
-        entry = corrald_store_rule(json_string_value(item));
-
-        if (entry) {
-            json_array_append_new(items, corrald_routes_show(entry));
-        }
-    }
-
-    corrald_rest_changed(r, 200, json_pack("{s:o, s:I}", "items", items,
-                                           "total", (json_int_t)
-                                           json_array_size(items)),
+    corrald_rest_changed(r, 200,
+                         corrald_rest_message("Rule deleted successfully"),
                          result->revision);
 }

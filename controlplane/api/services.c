@@ -11,7 +11,6 @@
 #define _GNU_SOURCE
 
 #include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,10 +19,10 @@
 #include <corral_duration.h>
 #include <corral_schema.h>
 
+#include "../base/alloc.h"
 #include "../base/clock.h"
 #include "../base/conf.h"
 #include "../base/crypt.h"
-#include "../base/log.h"
 #include "../model/diff.h"
 #include "../model/patch.h"
 #include "../model/rules.h"
@@ -72,8 +71,6 @@ static void corrald_services_deleted(const corrald_result_t *result,
 static void corrald_services_gone(corrald_operation_e state,
     const char *message, void *data);
 static void corrald_services_compat(json_t *in);
-static json_t *corrald_services_message(const char *fmt, ...)
-    __attribute__((format(printf, 1, 2)));
 
 
 void
@@ -88,18 +85,10 @@ corrald_services_list(corrald_rest_t *r)
         return;
     }
 
-    sort = corrald_rest_query(r, "sort");
-    sort = sort ? sort : "name";
-    descending = *sort == '-';
-    sort += descending;
-
-    if (strcmp(sort, "name") != 0 && strcmp(sort, "created_at") != 0
-        && strcmp(sort, "updated_at") != 0)
+    if (corrald_rest_query_sort(r, "name created_at updated_at", "name",
+                                &sort, &descending)
+        != 0)
     {
-        corrald_rest_problem(r, CORRALD_PROBLEM_INVALID_PARAMETER,
-                             "\"sort\" is \"%.64s\", it can be: name "
-                             "created_at updated_at, each with \"-\" before "
-                             "it", sort);
         return;
     }
 
@@ -132,8 +121,6 @@ corrald_services_create(corrald_rest_t *r)
 void
 corrald_services_get(corrald_rest_t *r)
 {
-    json_t                 *view;
-    const char             *fields;
     const corrald_entry_t  *entry;
 
     entry = corrald_services_find(r);
@@ -146,14 +133,7 @@ corrald_services_get(corrald_rest_t *r)
 
     corrald_rest_etag(r, entry->revision);
 
-    view = corrald_services_show(entry);
-    fields = corrald_rest_query(r, "fields");
-
-    if (fields) {
-        corrald_view_select(view, fields);
-    }
-
-    corrald_rest_json(r, 200, view);
+    corrald_rest_view(r, corrald_services_show(entry));
 }
 
 
@@ -242,15 +222,10 @@ corrald_services_delete(corrald_rest_t *r)
         return;
     }
 
-    c = calloc(1, sizeof(*c));
+    c = corrald_alloc(1, sizeof(*c), "for a request");
     instances = corrald_instances_array(entry->id);
     n = json_array_size(instances);
-    ops = calloc(n + 1, sizeof(*ops));
-
-    if (c == NULL || ops == NULL) {
-        corrald_log_error("no memory for a request");
-        abort();
-    }
+    ops = corrald_alloc(n + 1, sizeof(*ops), "for a request");
 
     c->r = r;
     c->timeout = timeout;
@@ -419,12 +394,7 @@ corrald_services_insert(corrald_rest_t *r, unsigned flags)
         return;
     }
 
-    c = calloc(1, sizeof(*c));
-
-    if (c == NULL) {
-        corrald_log_error("no memory for a request");
-        abort();
-    }
+    c = corrald_alloc(1, sizeof(*c), "for a request");
 
     c->r = r;
     c->status = 201;
@@ -455,12 +425,7 @@ corrald_services_change(corrald_rest_t *r, corrald_services_mode_e mode)
         return;
     }
 
-    c = calloc(1, sizeof(*c));
-
-    if (c == NULL) {
-        corrald_log_error("no memory for a request");
-        abort();
-    }
+    c = corrald_alloc(1, sizeof(*c), "for a request");
 
     c->r = r;
     c->mode = mode;
@@ -744,8 +709,8 @@ corrald_services_deleted(const corrald_result_t *result, void *data)
 
     if (c->status != 202) {
         free(c);
-        corrald_rest_json(r, 200, corrald_services_message(
-                                      "Service deleted successfully"));
+        corrald_rest_json(r, 200, corrald_rest_message(
+                                  "Service deleted successfully"));
         return;
     }
 
@@ -768,14 +733,13 @@ corrald_services_gone(corrald_operation_e state, const char *message,
 
     if (state == CORRALD_OPERATION_DONE) {
         json_object_del(r->headers, "Location");
-        corrald_rest_json(r, 200, corrald_services_message(
-                                      "Service deleted successfully"));
+        corrald_rest_json(r, 200, corrald_rest_message(
+                                  "Service deleted successfully"));
         return;
     }
 
-    corrald_rest_json(r, 202, corrald_services_message("Service is being "
-                                                       "deleted: %s",
-                                                       message));
+    corrald_rest_json(r, 202, corrald_rest_message("Service is being deleted: "
+                                                   "%s", message));
 }
 
 
@@ -807,19 +771,4 @@ corrald_services_compat(json_t *in)
             }
         }
     }
-}
-
-
-static json_t *
-corrald_services_message(const char *fmt, ...)
-{
-    char     text[512];
-    va_list  args;
-
-    va_start(args, fmt);
-    vsnprintf(text, sizeof(text), fmt, args);
-    va_end(args);
-
-    return json_pack("{s:b, s:s, s:n}", "success", 1, "message", text,
-                     "data");
 }

@@ -7,10 +7,9 @@
 #define _GNU_SOURCE
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "../base/log.h"
+#include "../base/alloc.h"
 #include "../model/state.h"
 #include "api.h"
 
@@ -59,13 +58,8 @@ corrald_services_select(const json_t *filter, const char *sort, size_t *n)
     c.n = 0;
     c.filter = filter;
     c.sort = sort;
-    c.rows = calloc(corrald_store_count(CORRALD_SERVICE) + 1,
-                    sizeof(*c.rows));
-
-    if (c.rows == NULL) {
-        corrald_log_error("no memory for a list");
-        abort();
-    }
+    c.rows = corrald_alloc(corrald_store_count(CORRALD_SERVICE) + 1,
+                           sizeof(*c.rows), "for a list");
 
     corrald_store_each(CORRALD_SERVICE, corrald_services_collect, &c);
 

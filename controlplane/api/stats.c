@@ -11,10 +11,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../base/alloc.h"
 #include "../base/clock.h"
 #include "../base/conf.h"
 #include "../base/file.h"
-#include "../base/log.h"
 #include "../model/state.h"
 #include "api.h"
 
@@ -56,12 +56,7 @@ corrald_stats_service(corrald_rest_t *r)
         return;
     }
 
-    ask = calloc(1, sizeof(*ask));
-
-    if (ask == NULL) {
-        corrald_log_error("no memory for a request");
-        abort();
-    }
+    ask = corrald_alloc(1, sizeof(*ask), "for a request");
 
     ask->r = r;
     snprintf(ask->id, sizeof(ask->id), "%s", entry->id);

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "../base/alloc.h"
 #include "../base/clock.h"
 #include "../base/log.h"
 #include "../base/loop.h"
@@ -119,12 +120,7 @@ corrald_stream_begin(corrald_rest_t *r, corrald_stream_type_e type,
         return NULL;
     }
 
-    s = calloc(1, sizeof(*s));
-
-    if (s == NULL) {
-        corrald_log_error("no memory for a stream");
-        abort();
-    }
+    s = corrald_alloc(1, sizeof(*s), "for a stream");
 
     s->conn = r->conn;
     s->type = type;
@@ -140,8 +136,7 @@ corrald_stream_begin(corrald_rest_t *r, corrald_stream_type_e type,
                                                  corrald_stream_read, s,
                                                  corrald_stream_free);
     if (response == NULL) {
-        corrald_log_error("no memory for a stream");
-        abort();
+        corrald_alloc_failed("for a stream");
     }
 
     s->next = corrald_stream_first;

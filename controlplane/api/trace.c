@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../base/log.h"
+#include "../base/alloc.h"
 #include "../base/map.h"
 #include "../model/route.h"
 #include "../model/view.h"
@@ -88,12 +88,8 @@ corrald_trace_test(corrald_rest_t *r)
     corrald_check_free(&check);
 
     c.n = 0;
-    c.rules = calloc(corrald_store_count(CORRALD_RULE) + 1, sizeof(*c.rules));
-
-    if (c.rules == NULL) {
-        corrald_log_error("no memory for a request");
-        abort();
-    }
+    c.rules = corrald_alloc(corrald_store_count(CORRALD_RULE) + 1,
+                            sizeof(*c.rules), "for a request");
 
     if (corrald_trace_compiled.count > corrald_store_count(CORRALD_RULE)) {
         corrald_map_free(&corrald_trace_compiled, corrald_trace_forget);
@@ -225,12 +221,10 @@ corrald_trace_route(const corrald_entry_t *entry)
                                              entry->id));
     }
 
-    c = calloc(1, sizeof(*c));
+    c = corrald_alloc(1, sizeof(*c), "for a rule");
 
-    if (c == NULL || corrald_map_set(&corrald_trace_compiled, entry->id, c))
-    {
-        corrald_log_error("no memory for a rule");
-        abort();
+    if (corrald_map_set(&corrald_trace_compiled, entry->id, c) != 0) {
+        corrald_alloc_failed("for a rule");
     }
 
     c->doc = json_incref(entry->doc);

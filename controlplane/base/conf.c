@@ -2,12 +2,11 @@
 /*
  * The configuration: defaults, then the file, then the environment, then the
  * command line, each over the one before.  All rules are in the table of
- * conf.h; a wrong value is refused with its place, and a refused configuration
- * changes nothing.
+ * conf.h, what a value can be is conf_value.c's affair; a wrong one is refused
+ * with its place, and a refused configuration changes nothing.
  */
 
 
-#include <errno.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,64 +16,13 @@
 
 #include <yaml.h>
 
-#include <corral_duration.h>
-
 #include "buf.h"
-#include "conf.h"
+#include "conf_value.h"
 #include "file.h"
 
 
 #define CORRALD_CONF_FILE_MAX  262144
 #define CORRALD_CONF_LIST_MAX  1024
-
-
-typedef enum {
-    CORRALD_CONF_string = 0,
-    CORRALD_CONF_name,
-    CORRALD_CONF_path,
-    CORRALD_CONF_address,
-    CORRALD_CONF_integer,
-    CORRALD_CONF_boolean,
-    CORRALD_CONF_duration,
-    CORRALD_CONF_enumerate,
-    CORRALD_CONF_strings,
-    CORRALD_CONF_ports
-} corrald_conf_type_e;
-
-enum {
-    CORRALD_CONF_start = 0,
-    CORRALD_CONF_reload
-};
-
-
-typedef struct {
-    const char           *name;
-    corrald_conf_type_e   type;
-    int                   when;
-    int64_t               min;
-    int64_t               max;
-    const char           *values;
-    const char           *preset;
-    size_t                offset;
-} corrald_conf_row_t;
-
-
-/* One value on its way: where it was read, and its words. */
-
-typedef struct {
-    char                  where[512];
-    char                **words;     /* borrowed */
-    size_t                n;
-    int                   list;      /* written as a list */
-} corrald_conf_value_t;
-
-
-typedef struct {
-    corrald_conf_t       *conf;
-    int                   set[64];   /* per row: the file has set it */
-    char                 *err;
-    size_t                size;
-} corrald_conf_ctx_t;
 
 
 static const corrald_conf_row_t  corrald_conf_rows[] = {
@@ -91,17 +39,7 @@ _Static_assert(sizeof(corrald_conf_rows) / sizeof(corrald_conf_rows[0]) <= 64,
                "corrald_conf_ctx_t.set has a place for each key");
 
 
-static int corrald_conf_fail(corrald_conf_ctx_t *c, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
 static const corrald_conf_row_t *corrald_conf_row(const char *name);
-static int corrald_conf_set(corrald_conf_ctx_t *c,
-    const corrald_conf_row_t *row, const corrald_conf_value_t *v);
-static int corrald_conf_set_text(corrald_conf_ctx_t *c,
-    const corrald_conf_row_t *row, const corrald_conf_value_t *v);
-static int corrald_conf_set_number(corrald_conf_ctx_t *c,
-    const corrald_conf_row_t *row, const corrald_conf_value_t *v);
-static int corrald_conf_set_list(corrald_conf_ctx_t *c,
-    const corrald_conf_row_t *row, const corrald_conf_value_t *v);
 static int corrald_conf_set_split(corrald_conf_ctx_t *c,
     const corrald_conf_row_t *row, const char *where, const char *text);
 static int corrald_conf_presets(corrald_conf_ctx_t *c);
@@ -118,15 +56,10 @@ static int corrald_conf_expand_one(corrald_conf_ctx_t *c,
     const corrald_conf_row_t *row, const char *host);
 static int corrald_conf_together(corrald_conf_ctx_t *c);
 static char *corrald_conf_restart(corrald_conf_t *fresh);
-static int corrald_conf_same(const corrald_conf_row_t *row,
-    const corrald_conf_t *a, const corrald_conf_t *b);
 static void corrald_conf_release(corrald_conf_t *conf);
 
 
 static corrald_conf_t  *corrald_conf_current;
-
-
-#define corrald_conf_at(conf, row)  ((void *) ((char *) (conf) + (row)->offset))
 
 
 const corrald_conf_t *
@@ -185,78 +118,7 @@ corrald_conf_free(void)
 }
 
 
-/* Whether item is one of the list. */
-
 int
-corrald_conf_has(const corrald_conf_list_t *list, const char *item)
-{
-    size_t  i;
-
-    for (i = 0; i < list->n; i++) {
-        if (strcmp(list->items[i], item) == 0) {
-            return 1;
-        }
-    }
-
-    return 0;
-}
-
-
-/*
- * Splits "host:port" or "[v6]:port"; host gets the address without brackets.
- * Returns 0, or -1 when the text is neither.
- */
-
-int
-corrald_conf_split_address(const char *address, char *host, size_t size,
-    uint16_t *port)
-{
-    char        *end;
-    long         n;
-    size_t       len;
-    const char  *colon;
-
-    colon = strrchr(address, ':');
-    if (colon == NULL || colon == address) {
-        return -1;
-    }
-
-    len = (size_t) (colon - address);
-
-    if (*address == '[') {
-        if (address[len - 1] != ']' || len < 4) {
-            return -1;
-        }
-
-        address++;
-        len -= 2;
-
-    } else if (memchr(address, ':', len)) {
-
-        /* an IPv6 address without brackets: which colon is the last? */
-
-        return -1;
-    }
-
-    if (len >= size || colon[1] < '0' || colon[1] > '9') {
-        return -1;
-    }
-
-    n = strtol(colon + 1, &end, 10);
-
-    if (*end != '\0' || n < 0 || n > 65535) {
-        return -1;
-    }
-
-    memcpy(host, address, len);
-    host[len] = '\0';
-    *port = (uint16_t) n;
-
-    return 0;
-}
-
-
-static int
 corrald_conf_fail(corrald_conf_ctx_t *c, const char *fmt, ...)
 {
     va_list  args;
@@ -281,278 +143,6 @@ corrald_conf_row(const char *name)
     }
 
     return NULL;
-}
-
-
-static int
-corrald_conf_set(corrald_conf_ctx_t *c, const corrald_conf_row_t *row,
-    const corrald_conf_value_t *v)
-{
-    if (row->type == CORRALD_CONF_strings) {
-        return corrald_conf_set_list(c, row, v);
-    }
-
-    if (v->list || v->n != 1) {
-        return corrald_conf_fail(c, "%s: \"%s\" takes one value, not a list",
-                                 v->where, row->name);
-    }
-
-    switch (row->type) {
-
-    case CORRALD_CONF_string:
-    case CORRALD_CONF_name:
-    case CORRALD_CONF_path:
-    case CORRALD_CONF_address:
-    case CORRALD_CONF_enumerate:
-        return corrald_conf_set_text(c, row, v);
-
-    default:
-        return corrald_conf_set_number(c, row, v);
-    }
-}
-
-
-/* Whether text is one of the words between blanks. */
-
-static int
-corrald_conf_word(const char *words, const char *text)
-{
-    size_t       len;
-    const char  *p;
-
-    len = strchr(text, ' ') ? 0 : strlen(text);
-
-    for (p = words; len && (p = strstr(p, text)) != NULL; p += len) {
-        if ((p == words || p[-1] == ' ') && (p[len] == ' ' || p[len] == '\0'))
-        {
-            return 1;
-        }
-    }
-
-    return 0;
-}
-
-
-static int
-corrald_conf_is_name(const char *text)
-{
-    const char  *p;
-
-    for (p = text; *p; p++) {
-        if ((*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'z')
-            || (*p >= 'A' && *p <= 'Z')
-            || (p > text && (*p == '.' || *p == '_' || *p == '-')))
-        {
-            continue;
-        }
-
-        return 0;
-    }
-
-    return 1;
-}
-
-
-static int
-corrald_conf_set_text(corrald_conf_ctx_t *c, const corrald_conf_row_t *row,
-    const corrald_conf_value_t *v)
-{
-    char        **p, *copy, host[256];
-    int64_t       len;
-    uint16_t      port;
-    const char   *text;
-
-    text = v->words[0];
-    len = (int64_t) strlen(text);
-
-    if (row->type == CORRALD_CONF_enumerate) {
-        if (!corrald_conf_word(row->values, text)) {
-            return corrald_conf_fail(c, "%s: \"%s\" is \"%s\", it can be: %s",
-                                     v->where, row->name, text, row->values);
-        }
-
-    } else if (len < row->min || len > row->max) {
-        return corrald_conf_fail(c, "%s: \"%s\" has %lld bytes, it must have "
-                                 "from %lld to %lld", v->where, row->name,
-                                 (long long) len, (long long) row->min,
-                                 (long long) row->max);
-    }
-
-    /* the names in braces are replaced when all layers are read */
-
-    if (row->type == CORRALD_CONF_path && len && *text != '/'
-        && *text != '{')
-    {
-        return corrald_conf_fail(c, "%s: \"%s\" is \"%s\", it must be an "
-                                 "absolute path", v->where, row->name, text);
-    }
-
-    if (row->type == CORRALD_CONF_name && *text != '{'
-        && !corrald_conf_is_name(text))
-    {
-        return corrald_conf_fail(c, "%s: \"%s\" is \"%s\", it can have "
-                                 "letters, digits, \".\", \"_\", \"-\", and "
-                                 "begins with a letter or a digit", v->where,
-                                 row->name, text);
-    }
-
-    if (row->type == CORRALD_CONF_address
-        && corrald_conf_split_address(text, host, sizeof(host), &port) != 0)
-    {
-        return corrald_conf_fail(c, "%s: \"%s\" is \"%s\", it must be "
-                                 "address:port or [address]:port", v->where,
-                                 row->name, text);
-    }
-
-    copy = strdup(text);
-    if (copy == NULL) {
-        return corrald_conf_fail(c, "no memory for the configuration");
-    }
-
-    p = corrald_conf_at(c->conf, row);
-    free(*p);
-    *p = copy;
-
-    return 0;
-}
-
-
-static int
-corrald_conf_set_number(corrald_conf_ctx_t *c, const corrald_conf_row_t *row,
-    const corrald_conf_value_t *v)
-{
-    char                  *end;
-    int64_t                n;
-    long                   first, last;
-    const char            *text;
-    corrald_conf_ports_t  *ports;
-
-    text = v->words[0];
-
-    if (row->type == CORRALD_CONF_boolean) {
-        if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0) {
-            return corrald_conf_fail(c, "%s: \"%s\" is \"%s\", it can be: "
-                                     "true false", v->where, row->name, text);
-        }
-
-        *(int *) corrald_conf_at(c->conf, row) = *text == 't';
-
-        return 0;
-    }
-
-    if (row->type == CORRALD_CONF_ports) {
-        first = strtol(text, &end, 10);
-        last = end > text && *end == '-' ? strtol(end + 1, &end, 10) : -1;
-
-        if (*end != '\0' || first < row->min || last > row->max
-            || first > last)
-        {
-            return corrald_conf_fail(c, "%s: \"%s\" is \"%s\", it must be "
-                                     "first-last, from %lld to %lld",
-                                     v->where, row->name, text,
-                                     (long long) row->min,
-                                     (long long) row->max);
-        }
-
-        ports = corrald_conf_at(c->conf, row);
-        ports->first = (uint16_t) first;
-        ports->last = (uint16_t) last;
-
-        return 0;
-    }
-
-    if (row->type == CORRALD_CONF_duration) {
-        n = corral_duration_parse(text, strlen(text));
-
-        if (n < 0) {
-            return corrald_conf_fail(c, "%s: \"%s\" is \"%s\", it must be a "
-                                     "duration such as 500ms, 30s, 5m",
-                                     v->where, row->name, text);
-        }
-
-    } else {
-        errno = 0;
-        n = strtoll(text, &end, 10);
-
-        if (end == text || *end != '\0' || errno) {
-            return corrald_conf_fail(c, "%s: \"%s\" is \"%s\", it must be an "
-                                     "integer", v->where, row->name, text);
-        }
-    }
-
-    if (n < row->min || n > row->max) {
-        return corrald_conf_fail(c, "%s: \"%s\" is \"%s\", it must be from "
-                                 "%lld to %lld%s", v->where, row->name, text,
-                                 (long long) row->min, (long long) row->max,
-                                 row->type == CORRALD_CONF_duration
-                                     ? " milliseconds" : "");
-    }
-
-    *(int64_t *) corrald_conf_at(c->conf, row) = n;
-
-    return 0;
-}
-
-
-static void
-corrald_conf_list_free(corrald_conf_list_t *list)
-{
-    size_t  i;
-
-    for (i = 0; i < list->n; i++) {
-        free(list->items[i]);
-    }
-
-    free(list->items);
-
-    list->items = NULL;
-    list->n = 0;
-}
-
-
-static int
-corrald_conf_set_list(corrald_conf_ctx_t *c, const corrald_conf_row_t *row,
-    const corrald_conf_value_t *v)
-{
-    size_t               i;
-    corrald_conf_list_t  list;
-
-    if ((int64_t) v->n < row->min || (int64_t) v->n > row->max) {
-        return corrald_conf_fail(c, "%s: \"%s\" has %zu items, it must have "
-                                 "from %lld to %lld", v->where, row->name,
-                                 v->n, (long long) row->min,
-                                 (long long) row->max);
-    }
-
-    list.n = 0;
-    list.items = calloc(v->n + 1, sizeof(*list.items));
-
-    if (list.items == NULL) {
-        return corrald_conf_fail(c, "no memory for the configuration");
-    }
-
-    for (i = 0; i < v->n; i++) {
-
-        if (*v->words[i] == '\0') {
-            corrald_conf_list_free(&list);
-            return corrald_conf_fail(c, "%s: an item of \"%s\" is empty",
-                                     v->where, row->name);
-        }
-
-        list.items[i] = strdup(v->words[i]);
-
-        if (list.items[i] == NULL) {
-            corrald_conf_list_free(&list);
-            return corrald_conf_fail(c, "no memory for the configuration");
-        }
-
-        list.n++;
-    }
-
-    corrald_conf_list_free(corrald_conf_at(c->conf, row));
-    *(corrald_conf_list_t *) corrald_conf_at(c->conf, row) = list;
-
-    return 0;
 }
 
 
@@ -591,7 +181,7 @@ corrald_conf_set_split(corrald_conf_ctx_t *c, const corrald_conf_row_t *row,
         }
     }
 
-    rc = corrald_conf_set(c, row, &v);
+    rc = corrald_conf_value_set(c, row, &v);
     free(copy);
 
     return rc;
@@ -772,7 +362,7 @@ corrald_conf_pair(corrald_conf_ctx_t *c, const char *file,
             words[v.n++] = (char *) value->data.scalar.value;
         }
 
-        return corrald_conf_set(c, row, &v);
+        return corrald_conf_value_set(c, row, &v);
     }
 
     if (!v.list) {
@@ -796,7 +386,7 @@ corrald_conf_pair(corrald_conf_ctx_t *c, const char *file,
         words[v.n++] = (char *) node->data.scalar.value;
     }
 
-    return corrald_conf_set(c, row, &v);
+    return corrald_conf_value_set(c, row, &v);
 }
 
 
@@ -876,7 +466,7 @@ corrald_conf_expand(corrald_conf_ctx_t *c)
     const corrald_conf_row_t  *row;
 
     if (gethostname(host, sizeof(host)) != 0 || *host == '\0'
-        || !corrald_conf_is_name(host))
+        || !corrald_conf_value_is_name(host))
     {
         snprintf(host, sizeof(host), "localhost");
     }
@@ -1020,24 +610,15 @@ corrald_conf_together(corrald_conf_ctx_t *c)
 static char *
 corrald_conf_restart(corrald_conf_t *fresh)
 {
-    char                       temp[sizeof(corrald_conf_list_t)];
-    void                      *a, *b;
-    size_t                     len;
     corrald_buf_t              names;
     const corrald_conf_row_t  *row;
-
-    static const size_t  sizes[] = {
-        sizeof(char *), sizeof(char *), sizeof(char *), sizeof(char *),
-        sizeof(int64_t), sizeof(int), sizeof(int64_t), sizeof(char *),
-        sizeof(corrald_conf_list_t), sizeof(corrald_conf_ports_t)
-    };
 
     corrald_buf_init(&names, 4096);
 
     for (row = corrald_conf_rows; row->name; row++) {
 
         if (row->when != CORRALD_CONF_start
-            || corrald_conf_same(row, fresh, corrald_conf_current))
+            || corrald_conf_value_same(row, fresh, corrald_conf_current))
         {
             continue;
         }
@@ -1046,60 +627,10 @@ corrald_conf_restart(corrald_conf_t *fresh)
 
         /* swapped: the new value is freed with the old configuration */
 
-        a = corrald_conf_at(fresh, row);
-        b = corrald_conf_at(corrald_conf_current, row);
-        len = sizes[row->type];
-
-        memcpy(temp, a, len);
-        memcpy(a, b, len);
-        memcpy(b, temp, len);
+        corrald_conf_value_swap(row, fresh, corrald_conf_current);
     }
 
     return names.len ? corrald_buf_take(&names, NULL) : NULL;
-}
-
-
-static int
-corrald_conf_same(const corrald_conf_row_t *row, const corrald_conf_t *a,
-    const corrald_conf_t *b)
-{
-    size_t                i;
-    corrald_conf_list_t  *la, *lb;
-
-    a = (const corrald_conf_t *) corrald_conf_at(a, row);
-    b = (const corrald_conf_t *) corrald_conf_at(b, row);
-
-    switch (row->type) {
-
-    case CORRALD_CONF_integer:
-    case CORRALD_CONF_duration:
-        return *(const int64_t *) a == *(const int64_t *) b;
-
-    case CORRALD_CONF_boolean:
-        return *(const int *) a == *(const int *) b;
-
-    case CORRALD_CONF_ports:
-        return memcmp(a, b, sizeof(corrald_conf_ports_t)) == 0;
-
-    case CORRALD_CONF_strings:
-        la = (corrald_conf_list_t *) a;
-        lb = (corrald_conf_list_t *) b;
-
-        if (la->n != lb->n) {
-            return 0;
-        }
-
-        for (i = 0; i < la->n; i++) {
-            if (strcmp(la->items[i], lb->items[i]) != 0) {
-                return 0;
-            }
-        }
-
-        return 1;
-
-    default:
-        return strcmp(*(char *const *) a, *(char *const *) b) == 0;
-    }
 }
 
 
@@ -1113,22 +644,7 @@ corrald_conf_release(corrald_conf_t *conf)
     }
 
     for (row = corrald_conf_rows; row->name; row++) {
-        switch (row->type) {
-
-        case CORRALD_CONF_integer:
-        case CORRALD_CONF_duration:
-        case CORRALD_CONF_boolean:
-        case CORRALD_CONF_ports:
-            break;
-
-        case CORRALD_CONF_strings:
-            corrald_conf_list_free(corrald_conf_at(conf, row));
-            break;
-
-        default:
-            free(*(char **) corrald_conf_at(conf, row));
-            break;
-        }
+        corrald_conf_value_free(row, conf);
     }
 
     free(conf);

@@ -1,6 +1,6 @@
 
 /*
- * The configuration of corrald.  See conf.c.
+ * The configuration of corrald.  See conf.c (layers) and conf_value.c (types).
  */
 
 

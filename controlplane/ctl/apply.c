@@ -99,7 +99,7 @@ corral_apply_documents(corral_run_t *run)
         return NULL;
     }
 
-    text = corral_read_file(run->file, &len);
+    text = corral_file_read(run->file, &len);
 
     if (text == NULL) {
         return NULL;

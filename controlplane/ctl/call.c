@@ -115,7 +115,7 @@ corral_call_url(corral_run_t *run, corral_exit_e *code)
     } else {
         snprintf(path, sizeof(path), "/api/v1/services/%s", name);
 
-        *code = corral_get(run, path, &answer);
+        *code = corral_api_get(run, path, &answer);
 
         if (*code != CORRAL_OK) {
             corral_http_free(&answer);
@@ -291,7 +291,7 @@ corral_call_message(corral_run_t *run, size_t *len)
     }
 
     if (data == run->data && data[0] == '@') {
-        return corral_read_file(data + 1, len);
+        return corral_file_read(data + 1, len);
     }
 
     text = strdup(data);

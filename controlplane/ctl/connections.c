@@ -208,7 +208,7 @@ corral_connections_drain(corral_run_t *run)
                  json_object_get(answer.body, "operation_id")) : "");
 
     if (code != CORRAL_OK) {
-        corral_refused(&answer, code);
+        corral_api_refused(&answer, code);
 
     } else if (run->format == CORRAL_JSON && run->wait == NULL) {
         corral_output_json(answer.body, 1);
@@ -243,7 +243,7 @@ corral_connections_rebalance(corral_run_t *run)
     json_decref(body);
 
     if (code != CORRAL_OK) {
-        corral_refused(&answer, code);
+        corral_api_refused(&answer, code);
 
     } else if (run->format == CORRAL_JSON) {
         corral_output_json(answer.body, 1);
@@ -286,7 +286,7 @@ corral_connections_follow(corral_run_t *run, const char *id)
     snprintf(path, sizeof(path), "/api/v1/operations/%s?wait=1s", id);
 
     for (seconds = strtol(run->wait, NULL, 10); /* void */ ; seconds--) {
-        code = corral_get(run, path, &answer);
+        code = corral_api_get(run, path, &answer);
 
         if (code != CORRAL_OK) {
             corral_http_free(&answer);
@@ -384,7 +384,7 @@ corral_connections_post(corral_run_t *run, int dry_run,
     json_decref(body);
 
     if (code != CORRAL_OK) {
-        corral_refused(answer, code);
+        corral_api_refused(answer, code);
     }
 
     return code;

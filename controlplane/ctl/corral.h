@@ -88,11 +88,32 @@ struct corral_run_s {
 };
 
 
+/*
+ * The table, ended by a row without name; corral.c.  find: second is NULL or
+ * the second word of one that has two.  words: writes the first word, returns
+ * the second one, or NULL.  unknown says that there is no such command.
+ */
+extern const corral_command_t  corral_commands[];
+
+const corral_command_t *corral_command_find(const char *name,
+    const char *second);
+const char *corral_command_words(const char *name, char *first, size_t size);
+void corral_command_unknown(const char *name);
+
+/* The command line after the command.  Returns 0, or -1 after saying why. */
+int corral_options_read(int argc, char **argv, corral_run_t *run);
+
+/* Prints those of a command, or those that all take (NULL). */
+void corral_options_show(const corral_command_t *command);
+
+/* Finds the API and the token.  Returns 0, or -1 after saying why. */
+int corral_api_where(corral_run_t *run);
+
 /* Prints what is wrong with an answer and returns its exit code. */
-corral_exit_e corral_refused(corral_answer_t *answer, corral_exit_e code);
+corral_exit_e corral_api_refused(corral_answer_t *answer, corral_exit_e code);
 
 /* GETs a path; on failure says why.  The answer is to be freed. */
-corral_exit_e corral_get(corral_run_t *run, const char *path,
+corral_exit_e corral_api_get(corral_run_t *run, const char *path,
     corral_answer_t *answer);
 
 /*
@@ -116,7 +137,7 @@ int corral_sure(corral_run_t *run, const char *what, const char *whom);
 corral_exit_e corral_service_wait_for(corral_run_t *run, const char *name);
 
 /* Reads a file, "-" for standard input; NULL after saying why not. */
-char *corral_read_file(const char *path, size_t *len);
+char *corral_file_read(const char *path, size_t *len);
 
 
 /* commands, by file */
@@ -156,6 +177,10 @@ corral_exit_e corral_connections_rebalance(corral_run_t *run);
 corral_exit_e corral_revoke_list(corral_run_t *run);
 corral_exit_e corral_revoke_revoke(corral_run_t *run);
 corral_exit_e corral_revoke_undo(corral_run_t *run);
+
+corral_exit_e corral_help_help(corral_run_t *run);
+corral_exit_e corral_help_version(corral_run_t *run);
+corral_exit_e corral_help_completion(corral_run_t *run);
 
 corral_exit_e corral_call_call(corral_run_t *run);
 corral_exit_e corral_doctor_doctor(corral_run_t *run);

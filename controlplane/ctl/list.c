@@ -41,7 +41,7 @@ corral_list_get(corral_run_t *run, const char *path, corral_exit_e *code)
             next = NULL;
         }
 
-        *code = corral_get(run, b.data, &answer);
+        *code = corral_api_get(run, b.data, &answer);
         corrald_buf_free(&b);
 
         if (*code == CORRAL_OK) {

@@ -67,7 +67,7 @@ corral_revoke_revoke(corral_run_t *run)
         json_decref(body);
 
         if (code != CORRAL_OK) {
-            corral_refused(&answer, code);
+            corral_api_refused(&answer, code);
 
         } else if (run->format == CORRAL_JSON) {
             corral_output_json(answer.body, 1);
@@ -100,7 +100,7 @@ corral_revoke_undo(corral_run_t *run)
         free(path);
 
         if (code != CORRAL_OK) {
-            corral_refused(&answer, code);
+            corral_api_refused(&answer, code);
 
         } else {
 

@@ -66,7 +66,7 @@ corral_routes_show(corral_run_t *run)
     corral_answer_t  answer;
 
     path = corral_path("/api/v1/routes/%s", run->args[0]);
-    code = corral_get(run, path, &answer);
+    code = corral_api_get(run, path, &answer);
     free(path);
 
     if (code == CORRAL_OK && run->format == CORRAL_JSON) {
@@ -196,7 +196,7 @@ corral_routes_ask(corral_run_t *run, const char *method, const char *path,
     code = corral_http_request(&run->http, method, path, body, answer);
 
     if (code != CORRAL_OK) {
-        return corral_refused(answer, code);
+        return corral_api_refused(answer, code);
     }
 
     if (run->format == CORRAL_JSON) {
@@ -219,7 +219,7 @@ corral_routes_file(corral_run_t *run)
         return NULL;
     }
 
-    text = corral_read_file(run->file, &len);
+    text = corral_file_read(run->file, &len);
 
     if (text == NULL) {
         return NULL;

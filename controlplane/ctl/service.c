@@ -128,7 +128,7 @@ corral_service_describe(corral_run_t *run)
     }
 
     if (code != CORRAL_OK) {
-        corral_refused(&answer, code);
+        corral_api_refused(&answer, code);
         corral_http_free(&answer);
         return code;
     }
@@ -295,7 +295,7 @@ corral_service_act_many(corral_run_t *run, const char *action)
     json_decref(body);
 
     if (code != CORRAL_OK) {
-        corral_refused(&answer, code);
+        corral_api_refused(&answer, code);
         corral_http_free(&answer);
         return code;
     }
@@ -407,7 +407,7 @@ corral_service_scale(corral_run_t *run)
     json_decref(body);
 
     if (code != CORRAL_OK) {
-        corral_refused(&answer, code);
+        corral_api_refused(&answer, code);
 
     } else if (run->format == CORRAL_JSON) {
         corral_output_json(answer.body, 1);
@@ -635,7 +635,7 @@ corral_service_explain(corral_run_t *run)
     corral_answer_t  answer;
 
     path = corral_path("/api/v1/explain/%s", run->args[0]);
-    code = corral_get(run, path, &answer);
+    code = corral_api_get(run, path, &answer);
     free(path);
 
     if (code == CORRAL_OK) {

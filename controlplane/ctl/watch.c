@@ -92,7 +92,7 @@ corral_watch_logs(corral_run_t *run)
                             run->args[0]);
 
     } else if (code != CORRAL_OK) {
-        corral_refused(&answer, code);
+        corral_api_refused(&answer, code);
     }
 
     corral_http_free(&answer);
@@ -180,7 +180,7 @@ corral_watch_events(corral_run_t *run)
         if (code != CORRAL_OK
             && !(run->watch && w.id[0] && code == CORRAL_UNREACHABLE))
         {
-            corral_refused(&answer, code);
+            corral_api_refused(&answer, code);
             corral_http_free(&answer);
             break;
         }

@@ -1,6 +1,6 @@
 /*
- * From a service document to what corral-shim is to run: program, arguments,
- * environment, user, directories, address.
+ * From a service document to what corral-shim is to run.  The user, the
+ * environment and the command are decided in describe_*.c.
  *
  * It reads files (env files, secrets), asks for users and resolves names, so
  * it runs on a thread of the pool and has all it needs in its own structure.
@@ -16,10 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <limits.h>
 #include <netdb.h>
-#include <pwd.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,74 +27,29 @@
 #include <corral_schema.h>
 
 #include "../base/conf.h"
-#include "../base/file.h"
-#include "../base/wire.h"
 #include "../model/doc.h"
 #include "cgroup.h"
-#include "describe.h"
-#include "environ.h"
+#include "describe_local.h"
 #include "signals.h"
 
 
-#define CORRALD_DESCRIBE_GROUPS  CORRALD_WIRE_GROUPS_MAX
-#define CORRALD_DESCRIBE_SECRET  65536
-
 /* ms that descendants of an ended agent have until they are killed */
 
-#define CORRALD_DESCRIBE_GRACE   2000
+#define CORRALD_DESCRIBE_GRACE  2000
 
 
-/* Who it runs as; uid -1: as corrald does. */
-
-typedef struct {
-    int64_t   uid;
-    int64_t   gid;
-    gid_t     groups[CORRALD_DESCRIBE_GROUPS];
-    int       ngroups;
-    char      name[64];
-    char      home[512];
-} corrald_describe_user_t;
-
-
-/* What stands between braces in arguments. */
-
-typedef struct {
-    const char  *name;
-    const char  *value;
-} corrald_describe_word_t;
-
-typedef struct {
-    char                      port[8];
-    char                      listen[256];
-    corrald_describe_word_t   words[9];
-} corrald_describe_words_t;
-
-
-static int corrald_describe_fail(corrald_describe_t *d, const char *reason,
-    const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-static int corrald_describe_user(corrald_describe_t *d,
-    corrald_describe_user_t *u);
-static int corrald_describe_address(corrald_describe_t *d,
-    corrald_describe_words_t *w, char *host, size_t size);
-static int corrald_describe_environ(corrald_describe_t *d,
-    const corrald_describe_user_t *u, const corrald_describe_words_t *w,
-    corrald_environ_t *env);
-static int corrald_describe_files(corrald_describe_t *d,
-    corrald_environ_t *env);
-static int corrald_describe_secrets(corrald_describe_t *d,
-    corrald_environ_t *env);
-static int corrald_describe_command(corrald_describe_t *d,
-    const corrald_describe_words_t *w, const corrald_environ_t *env,
+static void corrald_describe_facts(const corrald_describe_t *d,
     corrald_wire_t *wire);
-static int corrald_describe_myagent(corrald_describe_t *d, char **args,
-    size_t *n);
-static int corrald_describe_program(corrald_describe_t *d, const char *arg,
-    const corrald_environ_t *env, char *path);
-static int corrald_describe_allowed(corrald_describe_t *d, const char *path);
-static char *corrald_describe_expand(const char *text,
-    const corrald_describe_words_t *w);
+static void corrald_describe_owner(const corrald_describe_user_t *u,
+    corrald_wire_t *wire);
+static int corrald_describe_address(corrald_describe_t *d,
+    corrald_describe_words_t *w);
+static int corrald_describe_resolve(corrald_describe_t *d, const char *host,
+    const char *port);
 static int corrald_describe_limits(corrald_describe_t *d,
     corrald_wire_t *wire);
+static void corrald_describe_rlimit(corrald_wire_t *wire, const char *name,
+    int64_t value);
 static int corrald_describe_dirs(corrald_describe_t *d,
     const corrald_describe_user_t *u, const char *cwd);
 static int corrald_describe_dir(corrald_describe_t *d, const char *path,
@@ -205,9 +157,8 @@ corrald_describe_free(corrald_describe_t *d)
 int
 corrald_describe(corrald_describe_t *d)
 {
-    int                        i, rc;
-    char                       host[256], text[2048];
-    size_t                     used;
+    int                        rc;
+    size_t                     i;
     const char                *cwd;
     corrald_wire_t             wire;
     corrald_environ_t          env;
@@ -217,7 +168,7 @@ corrald_describe(corrald_describe_t *d)
     corrald_environ_init(&env);
 
     if (corrald_describe_user(d, &user) != 0
-        || corrald_describe_address(d, &words, host, sizeof(host)) != 0)
+        || corrald_describe_address(d, &words) != 0)
     {
         return -1;
     }
@@ -254,54 +205,11 @@ corrald_describe(corrald_describe_t *d)
         return -1;
     }
 
-    corrald_wire_add(&wire, "mode", d->probe ? "probe" : "run");
-    corrald_wire_add(&wire, "instance", d->instance_id);
-    corrald_wire_add(&wire, "cluster", d->cluster);
-    corrald_wire_add(&wire, "node", d->node);
-    corrald_wire_add(&wire, "nonce", d->nonce);
-    corrald_wire_num(&wire, "incarnation", d->incarnation);
     corrald_wire_add(&wire, "cwd", cwd);
-    corrald_wire_add(&wire, "socket", d->paths.socket);
-    corrald_wire_add(&wire, "lock", d->paths.lock);
-    corrald_wire_add(&wire, "exit", d->paths.exit);
-    corrald_wire_add(&wire, "log", d->paths.log);
-    corrald_wire_num(&wire, "log_max",
-                     corrald_doc_int(d->service, "log_max_size"));
-    corrald_wire_num(&wire, "log_files",
-                     corrald_doc_int(d->service, "log_files"));
-    corrald_wire_num(&wire, "stop_signal",
-                     corrald_signals_number(corrald_doc_str(d->service,
-                                                           "stop_signal")));
-    corrald_wire_num(&wire, "stop_timeout",
-                     corrald_doc_ms(d->service, "stop_timeout"));
-    corrald_wire_num(&wire, "grace", CORRALD_DESCRIBE_GRACE);
+    corrald_describe_facts(d, &wire);
+    corrald_describe_owner(&user, &wire);
 
-    if (d->probe) {
-        corrald_wire_num(&wire, "timeout", corrald_doc_ms(d->probe,
-                                                          "timeout"));
-    }
-
-    /* what the agent makes, its socket above all, is its group's, too */
-
-    corrald_wire_add(&wire, "umask", "7");
-
-    if (user.uid != -1) {
-        corrald_wire_num(&wire, "uid", user.uid);
-        corrald_wire_num(&wire, "gid", user.gid);
-
-        used = 0;
-        text[0] = '\0';
-
-        for (i = 0; i < user.ngroups && used < sizeof(text) - 16; i++) {
-            used += (size_t) snprintf(text + used, sizeof(text) - used,
-                                      "%s%u", i ? "," : "",
-                                      (unsigned) user.groups[i]);
-        }
-
-        corrald_wire_add(&wire, "groups", text);
-    }
-
-    for (i = 0; i < (int) env.n; i++) {
+    for (i = 0; i < env.n; i++) {
         corrald_wire_add(&wire, "env", env.vars[i]);
     }
 
@@ -321,27 +229,67 @@ corrald_describe(corrald_describe_t *d)
 }
 
 
-/*
- * The user of services that name none.  Where the packages did not make the
- * default one, it is nobody: never root.
- */
-
-const char *
-corrald_describe_default_user(void)
+static void
+corrald_describe_facts(const corrald_describe_t *d, corrald_wire_t *wire)
 {
-    const char  *user;
+    corrald_wire_add(wire, "mode", d->probe ? "probe" : "run");
+    corrald_wire_add(wire, "instance", d->instance_id);
+    corrald_wire_add(wire, "cluster", d->cluster);
+    corrald_wire_add(wire, "node", d->node);
+    corrald_wire_add(wire, "nonce", d->nonce);
+    corrald_wire_num(wire, "incarnation", d->incarnation);
+    corrald_wire_add(wire, "socket", d->paths.socket);
+    corrald_wire_add(wire, "lock", d->paths.lock);
+    corrald_wire_add(wire, "exit", d->paths.exit);
+    corrald_wire_add(wire, "log", d->paths.log);
+    corrald_wire_num(wire, "log_max",
+                     corrald_doc_int(d->service, "log_max_size"));
+    corrald_wire_num(wire, "log_files",
+                     corrald_doc_int(d->service, "log_files"));
+    corrald_wire_num(wire, "stop_signal",
+                     corrald_signals_number(corrald_doc_str(d->service,
+                                                            "stop_signal")));
+    corrald_wire_num(wire, "stop_timeout",
+                     corrald_doc_ms(d->service, "stop_timeout"));
+    corrald_wire_num(wire, "grace", CORRALD_DESCRIBE_GRACE);
 
-    user = corrald_conf()->agent_user;
-
-    if (strcmp(user, "corral-agent") == 0 && getpwnam(user) == NULL) {
-        return "nobody";
+    if (d->probe) {
+        corrald_wire_num(wire, "timeout", corrald_doc_ms(d->probe, "timeout"));
     }
 
-    return user;
+    /* what the agent makes, its socket above all, is its group's, too */
+
+    corrald_wire_add(wire, "umask", "7");
 }
 
 
-static int
+static void
+corrald_describe_owner(const corrald_describe_user_t *u, corrald_wire_t *wire)
+{
+    int     i;
+    char    text[2048];
+    size_t  used;
+
+    if (u->uid == -1) {
+        return;
+    }
+
+    corrald_wire_num(wire, "uid", u->uid);
+    corrald_wire_num(wire, "gid", u->gid);
+
+    used = 0;
+    text[0] = '\0';
+
+    for (i = 0; i < u->ngroups && used < sizeof(text) - 16; i++) {
+        used += (size_t) snprintf(text + used, sizeof(text) - used, "%s%u",
+                                  i ? "," : "", (unsigned) u->groups[i]);
+    }
+
+    corrald_wire_add(wire, "groups", text);
+}
+
+
+int
 corrald_describe_fail(corrald_describe_t *d, const char *reason,
     const char *fmt, ...)
 {
@@ -357,609 +305,107 @@ corrald_describe_fail(corrald_describe_t *d, const char *reason,
 }
 
 
-static int
-corrald_describe_user(corrald_describe_t *d, corrald_describe_user_t *u)
-{
-    int             rc;
-    char            buf[8192];
-    size_t          i;
-    const char     *user, *group;
-    struct group    gr, *grp;
-    struct passwd   pw, *found;
-
-    user = corrald_doc_str(d->service, "user");
-    group = corrald_doc_str(d->service, "group");
-
-    u->uid = -1;
-    u->gid = -1;
-    u->ngroups = CORRALD_DESCRIBE_GROUPS;
-
-    if (geteuid() != 0) {
-
-        rc = getpwuid_r(geteuid(), &pw, buf, sizeof(buf), &found);
-
-        (void) snprintf(u->name, sizeof(u->name), "%s",
-                        rc == 0 && found ? pw.pw_name : "");
-        (void) snprintf(u->home, sizeof(u->home), "%s",
-                        rc == 0 && found ? pw.pw_dir : "/");
-
-        if (*user && strcmp(user, u->name) != 0) {
-            return corrald_describe_fail(d, "command_refused", "corrald does "
-                                         "not run as root: it cannot start "
-                                         "agents as user \"%s\"", user);
-        }
-
-        if (*group) {
-            return corrald_describe_fail(d, "command_refused", "corrald does "
-                                         "not run as root: it cannot start "
-                                         "agents as group \"%s\"", group);
-        }
-
-        return 0;
-    }
-
-    if (*user && d->nusers) {
-
-        for (i = 0; i < d->nusers; i++) {
-            if (strcmp(d->users[i], user) == 0) {
-                break;
-            }
-        }
-
-        if (i == d->nusers) {
-            return corrald_describe_fail(d, "command_refused", "user \"%s\" "
-                                         "is not in \"users\" of corrald's "
-                                         "configuration", user);
-        }
-    }
-
-    if (*user == '\0') {
-        user = d->agent_user;
-    }
-
-    rc = getpwnam_r(user, &pw, buf, sizeof(buf), &found);
-
-    if (rc != 0 || found == NULL) {
-        return corrald_describe_fail(d, "spawn_failed", "user \"%s\" does not "
-                                     "exist: make it, or set \"user\" of the "
-                                     "service or \"agent_user\" of corrald",
-                                     user);
-    }
-
-    /* by the table's words "any but root": an empty list is no leave */
-
-    if (pw.pw_uid == 0 && d->nusers == 0) {
-        return corrald_describe_fail(d, "command_refused", "user \"%s\" is "
-                                     "root: name it in \"users\" of corrald's "
-                                     "configuration to allow that", user);
-    }
-
-    u->uid = pw.pw_uid;
-    u->gid = pw.pw_gid;
-    (void) snprintf(u->name, sizeof(u->name), "%s", pw.pw_name);
-    (void) snprintf(u->home, sizeof(u->home), "%s", pw.pw_dir);
-
-    if (*group) {
-        rc = getgrnam_r(group, &gr, buf, sizeof(buf), &grp);
-
-        if (rc != 0 || grp == NULL) {
-            return corrald_describe_fail(d, "spawn_failed", "group \"%s\" "
-                                         "does not exist", group);
-        }
-
-        u->gid = gr.gr_gid;
-    }
-
-    if (getgrouplist(u->name, (gid_t) u->gid, u->groups, &u->ngroups) == -1) {
-        u->ngroups = CORRALD_DESCRIBE_GROUPS;
-    }
-
-    return 0;
-}
-
-
 /* Where it listens: the document's address, and the words for arguments. */
 
 static int
-corrald_describe_address(corrald_describe_t *d, corrald_describe_words_t *w,
-    char *host, size_t size)
+corrald_describe_address(corrald_describe_t *d, corrald_describe_words_t *w)
 {
-    int                 rc;
-    char                path[CORRALD_PATHS_SOCKET];
-    const char         *name;
-    struct addrinfo     hints, *found;
-    corrald_address_t   address;
+    char         path[CORRALD_PATHS_SOCKET];
+    const char  *host;
 
-    name = corrald_doc_str(d->service, "host");
-    name = *name ? name : "localhost";
-    (void) snprintf(host, size, "%s", name);
+    host = corrald_doc_str(d->service, "host");
 
     memset(w, 0, sizeof(*w));
+    w->host = "";
+    w->socket = "";
 
     if (d->port == 0) {
         corrald_paths_listen(&d->paths, d->incarnation, path, sizeof(path));
         (void) snprintf(w->listen, sizeof(w->listen), "unix:%s", path);
         (void) snprintf(d->address, sizeof(d->address), "unix:%s", path);
+        w->socket = w->listen + sizeof("unix:") - 1;
 
     } else {
+        w->host = host;
+        host = *host ? host : "localhost";
         (void) snprintf(w->port, sizeof(w->port), "%u", d->port);
         (void) snprintf(w->listen, sizeof(w->listen),
                         strchr(host, ':') ? "[%s]:%s" : "%s:%s", host,
                         w->port);
 
-        /*
-         * as most servers take it, also where no resolver knows it; an agent
-         * on ::1 names that as its host
-         */
-
-        name = strcmp(host, "localhost") == 0 ? "127.0.0.1" : host;
-
-        memset(&hints, 0, sizeof(hints));
-        hints.ai_socktype = SOCK_STREAM;
-        hints.ai_family = AF_UNSPEC;
-        found = NULL;
-        rc = getaddrinfo(name, w->port, &hints, &found);
-
-        if (rc != 0) {
-            return corrald_describe_fail(d, "spawn_failed", "host \"%s\" "
-                                         "cannot be resolved: %s", host,
-                                         gai_strerror(rc));
-        }
-
-        memset(&address, 0, sizeof(address));
-        memcpy(&address, found->ai_addr, found->ai_addrlen);
-        freeaddrinfo(found);
-
-        /* who listens everywhere is reached on the loopback */
-
-        if (address.sa.sa_family == AF_INET
-            && address.in.sin_addr.s_addr == htonl(INADDR_ANY))
-        {
-            address.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-
-        } else if (address.sa.sa_family == AF_INET6
-                   && IN6_IS_ADDR_UNSPECIFIED(&address.in6.sin6_addr))
-        {
-            address.in6.sin6_addr = in6addr_loopback;
-        }
-
-        corrald_address_format(&address, d->address, sizeof(d->address));
-    }
-
-    w->words[0].name = "{port}";
-    w->words[0].value = w->port;
-    w->words[1].name = "{host}";
-    w->words[1].value = d->port ? corrald_doc_str(d->service, "host") : "";
-    w->words[2].name = "{socket}";
-    w->words[2].value = d->port ? "" : w->listen + sizeof("unix:") - 1;
-    w->words[3].name = "{listen}";
-    w->words[3].value = w->listen;
-    w->words[4].name = "{instance}";
-    w->words[4].value = d->instance_id;
-    w->words[5].name = "{service}";
-    w->words[5].value = corrald_doc_str(d->service, "name");
-    w->words[6].name = "{path}";
-    w->words[6].value = corrald_doc_str(d->service, "agent_factory_path");
-    w->words[7].name = "{python}";
-    w->words[7].value = d->python;
-
-    return 0;
-}
-
-
-/*
- * The environment: little that is inherited, then env files, env, secrets, and
- * last what Corral itself says; later ones replace earlier ones.
- */
-
-static int
-corrald_describe_environ(corrald_describe_t *d,
-    const corrald_describe_user_t *u, const corrald_describe_words_t *w,
-    corrald_environ_t *env)
-{
-    int          rc;
-    char         ms[24];
-    size_t       i;
-    json_t      *value;
-    const char  *key, *text;
-
-    static const char  *inherited[] = { "LANG", "LC_ALL", "TZ" };
-
-    rc = corrald_environ_set(env, "PATH", "/usr/local/sbin:/usr/local/bin:"
-                             "/usr/sbin:/usr/bin:/sbin:/bin");
-    rc |= corrald_environ_set(env, "LANG", "C.UTF-8");
-    rc |= corrald_environ_set(env, "HOME", u->home[0] ? u->home : "/");
-
-    if (u->name[0]) {
-        rc |= corrald_environ_set(env, "USER", u->name);
-        rc |= corrald_environ_set(env, "LOGNAME", u->name);
-    }
-
-    for (i = 0; i < sizeof(inherited) / sizeof(inherited[0]); i++) {
-        text = getenv(inherited[i]);
-
-        if (text != NULL) {
-            rc |= corrald_environ_set(env, inherited[i], text);
-        }
-    }
-
-    if (corrald_describe_files(d, env) != 0) {
-        return -1;
-    }
-
-    json_object_foreach(json_object_get(d->service, "env"), key, value) {
-        rc |= corrald_environ_set(env, key, json_string_value(value));
-    }
-
-    if (corrald_describe_secrets(d, env) != 0) {
-        return -1;
-    }
-
-    const struct {
-        const char  *name;
-        const char  *value;
-    } ours[] = {
-        { "CORRAL_SERVICE",  corrald_doc_str(d->service, "name") },
-        { "CORRAL_INSTANCE", d->instance_id },
-        { "CORRAL_NODE",     d->node },
-        { "CORRAL_LISTEN",   w->listen },
-        { "CORRAL_NONCE",    d->nonce },
-        { "CORRAL_SESSION_TIMEOUT", ms },
-        { "CORRAL_SOCKET",   d->port ? NULL : w->words[2].value },
-        { "PORT",            d->port ? w->port : NULL },
-        { "HOST",            d->port ? w->words[1].value : NULL }
-    };
-
-    (void) snprintf(ms, sizeof(ms), "%lld",
-                    (long long) corrald_doc_ms(d->service, "session_timeout")
-                    / 1000);
-
-    for (i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
-        if (ours[i].value != NULL) {
-            rc |= corrald_environ_set(env, ours[i].name, ours[i].value);
-        }
-    }
-
-    if (rc != 0) {
-        return corrald_describe_fail(d, "spawn_failed", "there are more than "
-                                     "%d variables", CORRALD_ENVIRON_MAX);
-    }
-
-    return 0;
-}
-
-
-static int
-corrald_describe_files(corrald_describe_t *d, corrald_environ_t *env)
-{
-    int          rc;
-    char        *data, err[400];
-    size_t       i, len;
-    json_t      *item;
-    const char  *file;
-
-    json_array_foreach(json_object_get(d->service, "env_file"), i, item) {
-
-        file = json_string_value(item);
-        rc = corrald_file_read(file, CORRALD_ENVIRON_FILE_MAX, &data, &len,
-                               err, sizeof(err));
-        if (rc == 1) {
-            return corrald_describe_fail(d, "secret_missing", "env file "
-                                         "\"%s\" does not exist", file);
-        }
-
-        if (rc != 0) {
-            return corrald_describe_fail(d, "secret_missing", "env file: %s",
-                                         err);
-        }
-
-        rc = corrald_environ_parse(env, data, len, file, err, sizeof(err));
-
-        explicit_bzero(data, len);
-        free(data);
-
-        if (rc != 0) {
-            return corrald_describe_fail(d, "secret_missing", "%s", err);
-        }
-    }
-
-    return 0;
-}
-
-
-static int
-corrald_describe_secrets(corrald_describe_t *d, corrald_environ_t *env)
-{
-    int          rc;
-    char        *data, err[400];
-    size_t       len;
-    json_t      *value;
-    const char  *key, *ref, *text;
-
-    json_object_foreach(json_object_get(d->service, "secrets"), key, value) {
-
-        ref = json_string_value(value);
-
-        if (strncmp(ref, "env:", 4) == 0) {
-            text = getenv(ref + 4);
-
-            if (text == NULL) {
-                return corrald_describe_fail(d, "secret_missing", "secret "
-                                             "\"%s\": corrald has no variable "
-                                             "\"%s\"", key, ref + 4);
-            }
-
-            if (corrald_environ_set(env, key, text) != 0) {
-                return corrald_describe_fail(d, "spawn_failed", "there are "
-                                             "too many variables");
-            }
-
-            continue;
-        }
-
-        rc = corrald_file_read(ref + sizeof("file:") - 1,
-                               CORRALD_DESCRIBE_SECRET, &data, &len, err,
-                               sizeof(err));
-        if (rc != 0) {
-            return corrald_describe_fail(d, "secret_missing", "secret \"%s\": "
-                                         "%s", key, rc == 1
-                                         ? "its file does not exist" : err);
-        }
-
-        /* editors end a file with a newline; it is not meant */
-
-        while (len > 0 && (data[len - 1] == '\n' || data[len - 1] == '\r')) {
-            data[--len] = '\0';
-        }
-
-        rc = 0;
-
-        if (memchr(data, '\0', len) != NULL) {
-            rc = corrald_describe_fail(d, "secret_missing", "secret \"%s\": "
-                                       "its file holds a zero byte", key);
-
-        } else if (corrald_environ_set(env, key, data) != 0) {
-            rc = corrald_describe_fail(d, "spawn_failed", "there are too many "
-                                       "variables");
-        }
-
-        explicit_bzero(data, len);
-        free(data);
-
-        if (rc != 0) {
+        if (corrald_describe_resolve(d, host, w->port) != 0) {
             return -1;
         }
     }
 
-    return 0;
-}
+    const corrald_describe_word_t  words[] = {
+        { "{port}",     w->port },
+        { "{host}",     w->host },
+        { "{socket}",   w->socket },
+        { "{listen}",   w->listen },
+        { "{instance}", d->instance_id },
+        { "{service}",  corrald_doc_str(d->service, "name") },
+        { "{path}",     corrald_doc_str(d->service, "agent_factory_path") },
+        { "{python}",   d->python },
+        { NULL,         NULL }
+    };
 
-
-static int
-corrald_describe_command(corrald_describe_t *d,
-    const corrald_describe_words_t *w, const corrald_environ_t *env,
-    corrald_wire_t *wire)
-{
-    int          rc;
-    char        *args[CORRALD_WIRE_ARGS_MAX], *arg, path[PATH_MAX];
-    size_t       i, n;
-    json_t      *command, *item;
-
-    command = json_object_get(d->probe ? d->probe : d->service, "command");
-    n = 0;
-
-    json_array_foreach(command, i, item) {
-        if (n < CORRALD_WIRE_ARGS_MAX) {
-            args[n++] = strdup(json_string_value(item));
-        }
-    }
-
-    rc = 0;
-
-    if (n == 0) {
-        rc = corrald_describe_myagent(d, args, &n);
-    }
-
-    for (i = 0; rc == 0 && i < n; i++) {
-        arg = args[i] ? corrald_describe_expand(args[i], w) : NULL;
-
-        if (arg == NULL) {
-            rc = corrald_describe_fail(d, "spawn_failed", "no memory");
-            break;
-        }
-
-        if (i == 0) {
-            rc = corrald_describe_program(d, arg, env, path);
-
-            if (rc == 0) {
-                corrald_wire_add(wire, "arg", path);
-            }
-
-        } else {
-            corrald_wire_add(wire, "arg", arg);
-        }
-
-        free(arg);
-    }
-
-    for (i = 0; i < n; i++) {
-        free(args[i]);
-    }
-
-    return rc;
-}
-
-
-/* The words of myagent_command; blanks separate them. */
-
-static int
-corrald_describe_myagent(corrald_describe_t *d, char **args, size_t *n)
-{
-    size_t       len;
-    const char  *p;
-
-    if (*corrald_doc_str(d->service, "agent_factory_path") == '\0') {
-        return corrald_describe_fail(d, "spawn_failed", "the service has "
-                                     "neither \"command\" nor "
-                                     "\"agent_factory_path\"");
-    }
-
-    for (p = d->myagent_command; *p; p += len) {
-        p += strspn(p, " \t");
-        len = strcspn(p, " \t");
-
-        if (len > 0 && *n < CORRALD_WIRE_ARGS_MAX) {
-            args[(*n)++] = strndup(p, len);
-        }
-    }
-
-    if (*n == 0) {
-        return corrald_describe_fail(d, "spawn_failed", "\"myagent_command\" "
-                                     "of corrald's configuration is empty");
-    }
+    memcpy(w->words, words, sizeof(words));
 
     return 0;
 }
 
 
-/* The absolute path of the program, looked for in the agent's PATH. */
+/* The address that the gateways connect to. */
 
 static int
-corrald_describe_program(corrald_describe_t *d, const char *arg,
-    const corrald_environ_t *env, char *path)
+corrald_describe_resolve(corrald_describe_t *d, const char *host,
+    const char *port)
 {
-    size_t       len;
-    const char  *p;
-    struct stat  st;
+    int                 rc;
+    const char         *name;
+    struct addrinfo     hints, *found;
+    corrald_address_t   address;
 
-    if (*arg == '/') {
-        (void) snprintf(path, PATH_MAX, "%s", arg);
+    /*
+     * as most servers take it, also where no resolver knows it; an agent on
+     * ::1 names that as its host
+     */
 
-    } else if (strchr(arg, '/') != NULL) {
+    name = strcmp(host, "localhost") == 0 ? "127.0.0.1" : host;
 
-        /* relative to the working directory, as the agent would see it */
+    memset(&hints, 0, sizeof(hints));
+    hints.ai_socktype = SOCK_STREAM;
+    hints.ai_family = AF_UNSPEC;
+    found = NULL;
+    rc = getaddrinfo(name, port, &hints, &found);
 
-        p = corrald_doc_str(d->service, "cwd");
-        (void) snprintf(path, PATH_MAX, "%s/%s", *p ? p : d->paths.cwd, arg);
-
-    } else {
-        path[0] = '\0';
-
-        for (p = corrald_environ_get(env, "PATH"); p && *p; p += len) {
-            p += (*p == ':');
-            len = strcspn(p, ":");
-
-            if (*p != '/') {
-                continue;
-            }
-
-            (void) snprintf(path, PATH_MAX, "%.*s/%s", (int) len, p, arg);
-
-            if (stat(path, &st) == 0 && S_ISREG(st.st_mode)
-                && (st.st_mode & 0111))
-            {
-                break;
-            }
-
-            path[0] = '\0';
-        }
-
-        if (path[0] == '\0') {
-            return corrald_describe_fail(d, "spawn_failed", "program "
-                                         "\"%.200s\" was not found in PATH",
-                                         arg);
-        }
+    if (rc != 0) {
+        return corrald_describe_fail(d, "spawn_failed", "host \"%s\" "
+                                     "cannot be resolved: %s", host,
+                                     gai_strerror(rc));
     }
 
-    return corrald_describe_allowed(d, path);
-}
+    memset(&address, 0, sizeof(address));
+    memcpy(&address, found->ai_addr, found->ai_addrlen);
+    freeaddrinfo(found);
 
+    /* who listens everywhere is reached on the loopback */
 
-static int
-corrald_describe_allowed(corrald_describe_t *d, const char *path)
-{
-    char    real[PATH_MAX], root[PATH_MAX];
-    size_t  i, len;
+    if (address.sa.sa_family == AF_INET
+        && address.in.sin_addr.s_addr == htonl(INADDR_ANY))
+    {
+        address.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 
-    if (d->nroots == 0) {
-        return 0;
+    } else if (address.sa.sa_family == AF_INET6
+               && IN6_IS_ADDR_UNSPECIFIED(&address.in6.sin6_addr))
+    {
+        address.in6.sin6_addr = in6addr_loopback;
     }
 
-    /* links are followed first: what counts is what is executed */
+    corrald_address_format(&address, d->address, sizeof(d->address));
 
-    if (realpath(path, real) == NULL) {
-        return corrald_describe_fail(d, "spawn_failed", "program \"%.200s\": "
-                                     "%s", path, strerror(errno));
-    }
-
-    for (i = 0; i < d->nroots; i++) {
-
-        if (realpath(d->command_roots[i], root) == NULL) {
-            continue;
-        }
-
-        len = strlen(root);
-
-        if (strncmp(real, root, len) == 0
-            && (real[len] == '/' || root[len - 1] == '/'))
-        {
-            return 0;
-        }
-    }
-
-    return corrald_describe_fail(d, "command_refused", "program \"%.200s\" is "
-                                 "outside \"command_roots\" of corrald's "
-                                 "configuration", real);
-}
-
-
-/* A copy with the words replaced, to be freed; NULL without memory. */
-
-static char *
-corrald_describe_expand(const char *text, const corrald_describe_words_t *w)
-{
-    char        *out;
-    size_t       i, len, vlen, size;
-    const char  *p;
-
-    size = strlen(text) + 1;
-
-    for (p = strchr(text, '{'); p; p = strchr(p + 1, '{')) {
-        for (i = 0; w->words[i].name; i++) {
-            if (strncmp(p, w->words[i].name, strlen(w->words[i].name)) == 0) {
-                size += strlen(w->words[i].value);
-            }
-        }
-    }
-
-    out = malloc(size);
-
-    if (out == NULL) {
-        return NULL;
-    }
-
-    for (len = 0, p = text; *p; /* void */ ) {
-
-        for (i = 0; w->words[i].name; i++) {
-            if (strncmp(p, w->words[i].name, strlen(w->words[i].name)) == 0) {
-                break;
-            }
-        }
-
-        if (w->words[i].name == NULL) {
-            out[len++] = *p++;
-            continue;
-        }
-
-        vlen = strlen(w->words[i].value);
-        memcpy(out + len, w->words[i].value, vlen);
-        len += vlen;
-        p += strlen(w->words[i].name);
-    }
-
-    out[len] = '\0';
-
-    return out;
+    return 0;
 }
 
 
@@ -968,7 +414,7 @@ corrald_describe_expand(const char *text, const corrald_describe_words_t *w)
 static int
 corrald_describe_limits(corrald_describe_t *d, corrald_wire_t *wire)
 {
-    char                      name[256], path[1200], text[64];
+    char                      name[256], path[1200];
     unsigned                  has;
     corrald_cgroup_limits_t   limits;
 
@@ -998,26 +444,30 @@ corrald_describe_limits(corrald_describe_t *d, corrald_wire_t *wire)
     }
 
     if (limits.memory && !(has & CORRALD_CGROUP_MEMORY)) {
-        (void) snprintf(text, sizeof(text), "data:%lld:%lld",
-                        (long long) limits.memory, (long long) limits.memory);
-        corrald_wire_add(wire, "rlimit", text);
+        corrald_describe_rlimit(wire, "data", limits.memory);
     }
 
     if (limits.pids && !(has & CORRALD_CGROUP_PIDS)) {
-        (void) snprintf(text, sizeof(text), "nproc:%lld:%lld",
-                        (long long) limits.pids, (long long) limits.pids);
-        corrald_wire_add(wire, "rlimit", text);
+        corrald_describe_rlimit(wire, "nproc", limits.pids);
     }
 
     if (corrald_doc_is_set(d->service, "file_limit")) {
-        (void) snprintf(text, sizeof(text), "nofile:%lld:%lld",
-                        (long long) corrald_doc_int(d->service, "file_limit"),
-                        (long long) corrald_doc_int(d->service,
-                                                    "file_limit"));
-        corrald_wire_add(wire, "rlimit", text);
+        corrald_describe_rlimit(wire, "nofile",
+                                corrald_doc_int(d->service, "file_limit"));
     }
 
     return 0;
+}
+
+
+static void
+corrald_describe_rlimit(corrald_wire_t *wire, const char *name, int64_t value)
+{
+    char  text[64];
+
+    (void) snprintf(text, sizeof(text), "%s:%lld:%lld", name,
+                    (long long) value, (long long) value);
+    corrald_wire_add(wire, "rlimit", text);
 }
 
 

@@ -1,5 +1,5 @@
 /*
- * What corral-shim is told to run.  See describe.c.
+ * What corral-shim is told to run.  See describe.c and describe_*.c.
  */
 
 

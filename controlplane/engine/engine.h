@@ -1,7 +1,7 @@
 /*
  * What the layers above see of the engine.  Its office is to bring about what
  * the documents want; all requests reach it as documents, so there is little
- * to call.  See supervise.c.
+ * to call.  See engine.c.
  */
 
 

@@ -18,7 +18,6 @@
 
 #include "../base/clock.h"
 #include "../base/conf.h"
-#include "../base/crypt.h"
 #include "../base/log.h"
 #include "cgroup.h"
 #include "local.h"
@@ -57,11 +56,6 @@ static void corrald_instance_stopping(corrald_instance_t *in,
     const json_t *doc, const json_t *service);
 static void corrald_instance_resting(corrald_instance_t *in,
     const json_t *doc, const json_t *service, corrald_state_e state);
-static void corrald_instance_end(corrald_instance_t *in, const json_t *doc,
-    corrald_state_e state);
-static void corrald_instance_end_members(corrald_instance_t *in, json_t *doc);
-static void corrald_instance_ended_stored(corrald_instance_t *in,
-    int64_t revision);
 static void corrald_instance_move(corrald_instance_t *in, const char *state,
     const char *message, corrald_instance_pt done);
 static void corrald_instance_quit(corrald_instance_t *in,
@@ -72,8 +66,6 @@ static void corrald_instance_probed(corrald_probe_event_e event,
     const char *health, const char *reason, const char *message, void *data);
 static void corrald_instance_delete(corrald_instance_t *in);
 static void corrald_instance_facts(corrald_instance_t *in, json_t *doc);
-static void corrald_instance_policy(const json_t *service,
-    corrald_restart_policy_t *policy);
 
 
 void
@@ -133,12 +125,12 @@ corrald_instance_step(corrald_instance_t *in)
     }
 
     if (in->ended && corrald_state_lives(state)) {
-        corrald_instance_end(in, doc, state);
+        corrald_end(in, state);
         return;
     }
 
     if (in->ended) {
-        corrald_instance_ended_stored(in, 0);
+        corrald_end_stored(in, 0);
     }
 
     switch (state) {
@@ -305,78 +297,6 @@ corrald_instance_change(const char *state, const char *reason,
 }
 
 
-void
-corrald_instance_fail(corrald_instance_t *in, int failed, const char *reason,
-    json_t *more, const char *fmt, ...)
-{
-    int                          n, trusted;
-    char                         text[1025], at[CORRALD_CLOCK_SIZE];
-    json_t                      *doc;
-    va_list                      args;
-    int64_t                      ready_for, now;
-    uint32_t                     random;
-    const json_t                *service;
-    corrald_restart_policy_t     policy;
-    corrald_restart_decision_t   decision;
-
-    va_start(args, fmt);
-    n = vsnprintf(text, sizeof(text), fmt, args);
-    va_end(args);
-
-    n = (n < (int) sizeof(text)) ? n : (int) sizeof(text) - 1;
-
-    now = corrald_clock_monotonic();
-    ready_for = in->ready && in->ready_since > 0 ? now - in->ready_since : 0;
-
-    if (corrald_crypt_random(&random, sizeof(random)) != 0) {
-        random = 0;
-    }
-
-    service = corrald_supervise_document(in->service, &trusted);
-    corrald_instance_policy(service, &policy);
-    corrald_decide_restart(&in->restart, &policy, failed, ready_for, now,
-                           random, &decision);
-
-    if (!decision.again) {
-        (void) snprintf(text + n, sizeof(text) - (size_t) n,
-                        "; not started again (restart: %s)",
-                        policy.restart == CORRALD_RESTART_NEVER
-                        ? "never" : "on_failure");
-
-    } else if (decision.crash_loop) {
-        (void) snprintf(text + n, sizeof(text) - (size_t) n,
-                        "; %u restarts within the window: tried again in "
-                        "%lld s", decision.recent,
-                        (long long) (decision.delay + 999) / 1000);
-    }
-
-    doc = corrald_instance_change("failed", decision.crash_loop ? "crash_loop"
-                                                                : reason,
-                                  "%s", text);
-    if (doc != NULL) {
-
-        if (decision.again) {
-            (void) corrald_clock_format(corrald_clock_ms() + decision.delay,
-                                        at, sizeof(at));
-        }
-
-        json_object_set_new(doc, "retry_at", decision.again ? json_string(at)
-                                                            : json_null());
-        json_object_set_new(doc, "health", json_string("unknown"));
-
-        if (more != NULL) {
-            json_object_update(doc, more);
-        }
-    }
-
-    json_decref(more);
-    corrald_log_warn("instance \"%s\": %s", in->id, text);
-    corrald_probe_stop(&in->probe);
-    corrald_instance_commit(in, doc, in->ended ? corrald_instance_ended_stored
-                                               : NULL);
-}
-
-
 static void
 corrald_instance_pending(corrald_instance_t *in, const json_t *doc)
 {
@@ -423,8 +343,8 @@ corrald_instance_starting(corrald_instance_t *in, const json_t *doc,
 
     if (in->not_started) {
         in->not_started = 0;
-        corrald_instance_fail(in, 1, "startup_timeout", NULL,
-                              "it did not become ready: %s", in->message);
+        corrald_end_failed(in, 1, "startup_timeout", NULL,
+                           "it did not become ready: %s", in->message);
         return;
     }
 
@@ -487,8 +407,7 @@ corrald_instance_running(corrald_instance_t *in, const json_t *doc,
 
     if (in->not_alive) {
         in->not_alive = 0;
-        corrald_instance_fail(in, 1, "liveness_failed", NULL, "%s",
-                              in->message);
+        corrald_end_failed(in, 1, "liveness_failed", NULL, "%s", in->message);
         return;
     }
 
@@ -632,106 +551,6 @@ corrald_instance_resting(corrald_instance_t *in, const json_t *doc,
 
     in->why = "backoff";
     corrald_instance_move(in, "pending", "tried again", NULL);
-}
-
-
-/* The process ended while its state says that it lives. */
-
-static void
-corrald_instance_end(corrald_instance_t *in, const json_t *doc,
-    corrald_state_e state)
-{
-    int              wanted;
-    char             text[256];
-    json_t          *change;
-    const char      *reason;
-    corrald_end_t   *end;
-
-    end = &in->end;
-    reason = "exited";
-
-    if (end->vanished) {
-        reason = "vanished";
-        (void) snprintf(text, sizeof(text), "it was not found when corrald "
-                        "looked for it");
-
-    } else if (end->lost) {
-        reason = "shim_lost";
-        (void) snprintf(text, sizeof(text), "its shim was killed, and the "
-                        "agent with it");
-
-    } else if (end->oom) {
-        reason = "out_of_memory";
-        (void) snprintf(text, sizeof(text), "the kernel killed it for want of "
-                        "memory");
-
-    } else if (end->signal != 0) {
-        reason = "killed";
-        (void) snprintf(text, sizeof(text), "it was ended by signal %s",
-                        corrald_signals_name(end->signal));
-
-    } else {
-        (void) snprintf(text, sizeof(text), "it ended with code %d",
-                        end->code);
-    }
-
-    corrald_probe_stop(&in->probe);
-    wanted = (state != CORRALD_STATE_stopping);
-
-    if (wanted) {
-        change = json_object();
-        corrald_instance_end_members(in, change);
-        corrald_instance_fail(in, end->signal != 0 || end->code != 0
-                              || end->lost || end->vanished, reason, change,
-                              "%s", text);
-        return;
-    }
-
-    if (end->killed) {
-        change = corrald_instance_change("stopped", "stop_timeout",
-                                         "it ignored the stop signal and was "
-                                         "killed");
-    } else {
-        change = corrald_instance_change("stopped", in->why, "%s", text);
-    }
-
-    if (change != NULL) {
-        corrald_instance_end_members(in, change);
-        json_object_set_new(change, "retry_at", json_null());
-        json_object_set_new(change, "health", json_string("unknown"));
-    }
-
-    corrald_log_info("instance \"%s\" stopped: %s", in->id, text);
-    corrald_instance_commit(in, change, corrald_instance_ended_stored);
-}
-
-
-static void
-corrald_instance_end_members(corrald_instance_t *in, json_t *doc)
-{
-    corrald_end_t  *end;
-
-    end = &in->end;
-
-    json_object_set_new(doc, "pid", json_null());
-    json_object_set_new(doc, "start_time", json_null());
-    json_object_set_new(doc, "exit_code",
-                        end->signal || end->lost || end->vanished
-                        ? json_null() : json_integer(end->code));
-    json_object_set_new(doc, "exit_signal",
-                        end->signal ? json_integer(end->signal) : json_null());
-    json_object_set_new(doc, "oom", json_boolean(end->oom));
-}
-
-
-/* The end is stored: the shim may forget it. */
-
-static void
-corrald_instance_ended_stored(corrald_instance_t *in, int64_t revision)
-{
-    in->ended = 0;
-    in->alive = 0;
-    corrald_start_acknowledge(in);
 }
 
 
@@ -918,32 +737,4 @@ corrald_instance_facts(corrald_instance_t *in, json_t *doc)
     json_object_set_new(doc, "started_at",
                         json_string(corrald_clock_format(in->started_at, at,
                                                          sizeof(at))));
-}
-
-
-static void
-corrald_instance_policy(const json_t *service,
-    corrald_restart_policy_t *policy)
-{
-    const char  *restart;
-
-    memset(policy, 0, sizeof(*policy));
-
-    if (service == NULL) {
-        policy->restart = CORRALD_RESTART_NEVER;
-        return;
-    }
-
-    restart = corrald_doc_str(service, "restart");
-
-    policy->restart = strcmp(restart, "never") == 0
-                      || !corrald_doc_bool(service, "auto_restart")
-                      ? CORRALD_RESTART_NEVER
-                    : strcmp(restart, "on_failure") == 0
-                      ? CORRALD_RESTART_ON_FAILURE : CORRALD_RESTART_ALWAYS;
-    policy->max_restart_count = corrald_doc_int(service, "max_restart_count");
-    policy->restart_window = corrald_doc_ms(service, "restart_window");
-    policy->restart_delay = corrald_doc_ms(service, "restart_delay");
-    policy->restart_max_delay = corrald_doc_ms(service, "restart_max_delay");
-    policy->stable_after = corrald_doc_ms(service, "stable_after");
 }

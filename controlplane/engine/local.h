@@ -122,13 +122,27 @@ struct corrald_instance_s {
 };
 
 
+/* ---- engine.c: everything is looked at with the next tick ---- */
+
+void corrald_engine_soon(void);
+
+
 /* ---- supervise.c: services ---- */
 
+/* begin follows the store, -1: no memory; known: what it knew before */
+
+int corrald_supervise_begin(void)
+    __attribute__((warn_unused_result));
+void corrald_supervise_known(void);
+void corrald_supervise_end(void);
+
+int corrald_supervise_active(void);
+size_t corrald_supervise_alive(size_t *adopted);
 corrald_instance_t *corrald_supervise_find(const char *instance_id);
 corrald_instance_t *corrald_supervise_base(const char *base);
 void corrald_supervise_wake(corrald_service_t *service);
 void corrald_supervise_wake_id(const char *service_id);
-int corrald_supervise_active(void);
+void corrald_supervise_all(void);
 const json_t *corrald_supervise_document(const corrald_service_t *service,
     int *trusted);
 
@@ -151,21 +165,32 @@ void corrald_instance_commit(corrald_instance_t *in, json_t *doc,
 json_t *corrald_instance_change(const char *state, const char *reason,
     const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/*
- * Commits failed, with the time of the next start by the restart policy;
- * more: further members, stolen, or NULL.
- */
-
-void corrald_instance_fail(corrald_instance_t *in, int failed,
-    const char *reason, json_t *more, const char *fmt, ...)
-    __attribute__((format(printf, 5, 6)));
-
 
 /* ---- start.c: from pending to a process ---- */
 
 void corrald_start(corrald_instance_t *in, const json_t *doc);
 void corrald_start_connect(corrald_instance_t *in, const json_t *doc);
 void corrald_start_acknowledge(corrald_instance_t *in);
+
+
+/* ---- end.c: from a process to its end ---- */
+
+/* The process ended while its state says that it lives. */
+
+void corrald_end(corrald_instance_t *in, corrald_state_e state);
+
+/*
+ * Commits failed, with the time of the next start by the restart policy;
+ * more: further members, stolen, or NULL.
+ */
+
+void corrald_end_failed(corrald_instance_t *in, int failed,
+    const char *reason, json_t *more, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
+
+/* The end is stored: the shim may forget it. */
+
+void corrald_end_stored(corrald_instance_t *in, int64_t revision);
 
 
 /* ---- drain.c: from draining to stopping ---- */

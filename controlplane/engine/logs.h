@@ -1,6 +1,6 @@
 /*
  * The output of agents: which files there are, lines of them, and following
- * them.  See logs.c (files and lines) and follow.c.
+ * them.  See logs.c (files), logs_line.c, logs_tail.c and logs_follow.c.
  *
  * Files are <log_dir>/<instance_id>.log and, rotated, .log.1, .log.2 ...; they
  * are written by corral-shim (see shim_log.c for the form of a line) and kept
@@ -70,7 +70,7 @@ typedef struct {
 #define CORRALD_LOGS_BYTES     8388608   /* of text in one answer */
 
 
-/* ---- names (pure) ---- */
+/* ---- one line (pure): logs_line.c ---- */
 
 /* "warn", "warning", "W", 40 ... or NONE */
 
@@ -81,11 +81,19 @@ const char *corrald_logs_level_name(corrald_logs_level_e level);
 
 int corrald_logs_parse(const char *data, size_t len, corrald_logs_line_t *line)
     __attribute__((warn_unused_result));
+
+/* Whether a line is asked for; tail is not looked at. */
+
 int corrald_logs_match(const corrald_logs_line_t *line,
     const corrald_logs_query_t *query);
 
+/* One line as the object of an answer; a new reference, or NULL. */
 
-/* ---- files ---- */
+json_t *corrald_logs_json(const char *instance_id,
+    const corrald_logs_line_t *line);
+
+
+/* ---- files: logs.c ---- */
 
 /*
  * All instances of this node that have logs, also those that are gone: array
@@ -108,7 +116,7 @@ int corrald_logs_open(const char *instance_id, unsigned n, int64_t *bytes,
     char *err, size_t size) __attribute__((warn_unused_result));
 
 
-/* ---- lines ---- */
+/* ---- the newest lines: logs_tail.c ---- */
 
 /*
  * Reads on a thread of the pool; handler is called on the loop exactly once.
@@ -131,7 +139,7 @@ void corrald_logs_fetch(const char *const *instance_ids, size_t n,
     const corrald_logs_query_t *query, corrald_logs_pt handler, void *data);
 
 
-/* ---- following ---- */
+/* ---- following: logs_follow.c ---- */
 
 /*
  * line is called on the loop for each new line that matches (tail and since
@@ -154,11 +162,6 @@ corrald_logs_follow_t *corrald_logs_follow(const char *instance_id,
     char *err, size_t size);
 void corrald_logs_resume(corrald_logs_follow_t *follow);
 void corrald_logs_unfollow(corrald_logs_follow_t **follow);
-
-/* One line as the object of an answer; a new reference, or NULL. */
-
-json_t *corrald_logs_json(const char *instance_id,
-    const corrald_logs_line_t *line);
 
 
 #endif /* _CORRALD_LOGS_H_INCLUDED_ */

@@ -1,5 +1,5 @@
 /*
- * What logs.c and follow.c share.
+ * What the files of logs.h share.
  */
 
 

@@ -94,9 +94,9 @@ corrald_start(corrald_instance_t *in, const json_t *doc)
     }
 
     if (!trusted) {
-        corrald_instance_fail(in, 1, "mac_mismatch", NULL, "the document of "
-                              "the service does not carry corrald's HMAC: "
-                              "somebody else wrote it to Redis");
+        corrald_end_failed(in, 1, "mac_mismatch", NULL, "the document of "
+                           "the service does not carry corrald's HMAC: "
+                           "somebody else wrote it to Redis");
         return;
     }
 
@@ -193,7 +193,7 @@ corrald_start_port(corrald_instance_t *in, const json_t *service,
         }
 
         if (corrald_ports_check(&address, err, sizeof(err)) != 0) {
-            corrald_instance_fail(in, 1, "port_conflict", NULL, "%s", err);
+            corrald_end_failed(in, 1, "port_conflict", NULL, "%s", err);
             return -1;
         }
 
@@ -206,7 +206,7 @@ corrald_start_port(corrald_instance_t *in, const json_t *service,
                            sizeof(err))
         != 0)
     {
-        corrald_instance_fail(in, 1, "ports_exhausted", NULL, "%s", err);
+        corrald_end_failed(in, 1, "ports_exhausted", NULL, "%s", err);
         return -1;
     }
 
@@ -266,8 +266,8 @@ corrald_start_described(void *data)
 
     if (job->rc != 0) {
         corrald_ports_unused(in->id);
-        corrald_instance_fail(in, 1, job->describe->reason, NULL, "%s",
-                              job->describe->err);
+        corrald_end_failed(in, 1, job->describe->reason, NULL, "%s",
+                           job->describe->err);
         corrald_describe_free(job->describe);
 
     } else {
@@ -405,7 +405,7 @@ corrald_start_spawned(int code, const char *text, void *data)
         corrald_start_clear(in, "");
     }
 
-    corrald_instance_fail(in, 1, "spawn_failed", NULL, "%s", text);
+    corrald_end_failed(in, 1, "spawn_failed", NULL, "%s", text);
 }
 
 

@@ -4,7 +4,6 @@
  * Level-triggered: an event does not say what to do, it only makes its service
  * look again.  A look reads the documents, asks decide_replicas.c what each
  * instance is to become, lets each take one step and creates what is missing.
- * Every few seconds all services are looked at without an event.
  *
  * A service is run by the node that has instances of it, or else by the
  * leader; a node that was lost for CORRAL_NODE_LOST has none.
@@ -17,26 +16,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "../base/bus.h"
 #include "../base/clock.h"
 #include "../base/conf.h"
 #include "../base/crypt.h"
 #include "../base/log.h"
 #include "../base/map.h"
-#include "cgroup.h"
-#include "engine.h"
 #include "local.h"
 #include "paths.h"
 #include "ports.h"
-#include "spawn.h"
 
-
-/* ms between two looks at everything, and between two at the lease */
-
-#define CORRALD_SUPERVISE_ALL     5000
-#define CORRALD_SUPERVISE_TICK    200
 
 /* bytes of an id whose files may have another name: 108 - 60 - 24 */
 
@@ -51,19 +40,10 @@ typedef struct {
     char        service_id[CORRAL_ID_MAX + 1];
 } corrald_supervise_ticket_t;
 
-typedef struct {
-    const char *node;                /* who runs it, as far as it was seen */
-    size_t      others;              /* documents of other nodes */
-} corrald_supervise_owner_t;
-
 
 static void corrald_supervise_watch(corrald_kind_e kind, const char *id,
     const json_t *before, const json_t *after, int64_t revision, void *data);
 static void corrald_supervise_each(const corrald_entry_t *entry, void *data);
-static void corrald_supervise_bus(corrald_bus_type_e type,
-    const void *payload, void *data);
-static void corrald_supervise_tick(void *data);
-static void corrald_supervise_all(void);
 static void corrald_supervise_turn(void *data);
 static void corrald_supervise_look(corrald_service_t *s);
 static int corrald_supervise_ours(corrald_service_t *s, const json_t *doc);
@@ -86,73 +66,35 @@ static void corrald_supervise_forget(corrald_service_t *s);
 static corrald_map_t       corrald_services;     /* by service_id */
 static corrald_map_t       corrald_instances;    /* by instance_id */
 static corrald_service_t  *corrald_dirty;
-static corrald_timer_t    *corrald_supervise_timer;
-static int64_t             corrald_supervise_at;     /* monotonic, 0: now */
-static int64_t             corrald_supervise_external_at;
 static int                 corrald_supervise_scheduled;
 static int                 corrald_supervise_open;
 
 
 int
-corrald_engine_open(char *err, size_t size)
+corrald_supervise_begin(void)
 {
-    const char  *user;
-
-    if (corrald_paths_make(err, size) != 0) {
-        return -1;
-    }
-
-    corrald_cgroup_open();
     corrald_supervise_open = 1;
 
-    if (corrald_store_watch(corrald_supervise_watch, NULL) != 0
-        || corrald_bus_on(CORRALD_BUS_STORE, corrald_supervise_bus, NULL) != 0
-        || corrald_bus_on(CORRALD_BUS_LEADER, corrald_supervise_bus, NULL)
-           != 0)
-    {
-        (void) snprintf(err, size, "no memory for the engine");
-        return -1;
-    }
-
-    corrald_supervise_timer = corrald_loop_timer(CORRALD_SUPERVISE_TICK,
-                                                 CORRALD_SUPERVISE_TICK,
-                                                 corrald_supervise_tick,
-                                                 NULL);
-    if (corrald_supervise_timer == NULL) {
-        (void) snprintf(err, size, "no memory for the engine");
-        return -1;
-    }
-
-    user = corrald_describe_default_user();
-
-    if (geteuid() != 0) {
-        corrald_log_warn("corrald does not run as root: agents run as its own "
-                         "user and can do what it can");
-
-    } else if (strcmp(user, corrald_conf()->agent_user) != 0) {
-        corrald_log_warn("user \"%s\" does not exist: agents run as \"%s\"",
-                         corrald_conf()->agent_user, user);
-    }
-
-    /* what the store knew before it had a watcher */
-
-    corrald_store_each(CORRALD_INSTANCE, corrald_supervise_each, NULL);
-    corrald_store_each(CORRALD_SERVICE, corrald_supervise_each, NULL);
-
-    return 0;
+    return corrald_store_watch(corrald_supervise_watch, NULL);
 }
 
 
 void
-corrald_engine_close(void)
+corrald_supervise_known(void)
+{
+    corrald_store_each(CORRALD_INSTANCE, corrald_supervise_each, NULL);
+    corrald_store_each(CORRALD_SERVICE, corrald_supervise_each, NULL);
+}
+
+
+void
+corrald_supervise_end(void)
 {
     void                *value;
     const char          *key;
     corrald_map_iter_t   it;
 
     corrald_supervise_open = 0;
-    corrald_loop_timer_stop(&corrald_supervise_timer);
-    corrald_adopt_close();
 
     corrald_map_first(&corrald_instances, &it);
 
@@ -166,51 +108,30 @@ corrald_engine_close(void)
     corrald_map_init(&corrald_instances);
     corrald_map_init(&corrald_services);
     corrald_dirty = NULL;
-    corrald_ports_close();
 }
 
 
-json_t *
-corrald_engine_report(void)
+size_t
+corrald_supervise_alive(size_t *adopted)
 {
-    int                  root;
     void                *value;
-    size_t               shims, adopted;
-    json_t              *report;
-    unsigned             has;
+    size_t               alive;
     const char          *key;
     corrald_instance_t  *in;
     corrald_map_iter_t   it;
 
-    shims = 0;
-    adopted = 0;
-    root = (geteuid() == 0);
+    alive = 0;
+    *adopted = 0;
 
     corrald_map_first(&corrald_instances, &it);
 
     while (corrald_map_next(&corrald_instances, &it, &key, &value)) {
         in = value;
-        shims += in->alive;
-        adopted += in->adopted;
+        alive += in->alive;
+        *adopted += in->adopted;
     }
 
-    has = corrald_cgroup_controllers();
-
-    report = json_pack("{s:s?, s:s, s:s, s:s, s:I, s:I, s:I, s:s?, s:b}",
-                       "cgroup", corrald_cgroup_base(),
-                       "memory_limits", has & CORRALD_CGROUP_MEMORY
-                                        ? "cgroup" : "rlimit",
-                       "cpu_limits", has & CORRALD_CGROUP_CPU ? "cgroup"
-                                                              : "none",
-                       "process_limits", has & CORRALD_CGROUP_PIDS
-                                         ? "cgroup" : "rlimit",
-                       "shims", (json_int_t) shims,
-                       "adopted", (json_int_t) adopted,
-                       "orphans", (json_int_t) corrald_adopt_orphans(),
-                       "user", root ? corrald_describe_default_user() : NULL,
-                       "unprivileged", !root);
-
-    return report ? report : json_object();
+    return alive;
 }
 
 
@@ -322,6 +243,21 @@ corrald_supervise_wake_id(const char *service_id)
 }
 
 
+void
+corrald_supervise_all(void)
+{
+    void                *value;
+    const char          *key;
+    corrald_map_iter_t   it;
+
+    corrald_map_first(&corrald_services, &it);
+
+    while (corrald_map_next(&corrald_services, &it, &key, &value)) {
+        corrald_supervise_wake(value);
+    }
+}
+
+
 static void
 corrald_supervise_watch(corrald_kind_e kind, const char *id,
     const json_t *before, const json_t *after, int64_t revision, void *data)
@@ -354,71 +290,6 @@ corrald_supervise_each(const corrald_entry_t *entry, void *data)
 {
     corrald_supervise_watch(entry->kind, entry->id, NULL, entry->doc,
                             entry->revision, NULL);
-}
-
-
-static void
-corrald_supervise_bus(corrald_bus_type_e type, const void *payload,
-    void *data)
-{
-    corrald_supervise_at = 0;
-    corrald_supervise_tick(NULL);
-}
-
-
-/* Looks at everything when this node may act again, and then now and then. */
-
-static void
-corrald_supervise_tick(void *data)
-{
-    int64_t  now;
-
-    if (!corrald_supervise_active()) {
-        corrald_supervise_at = 0;
-        return;
-    }
-
-    now = corrald_clock_monotonic();
-
-    if (now >= corrald_supervise_at) {
-        corrald_supervise_at = now + CORRALD_SUPERVISE_ALL;
-        corrald_supervise_all();
-    }
-
-    /* heartbeats are read once a second */
-
-    if (now >= corrald_supervise_external_at) {
-        corrald_supervise_external_at = now + CORRAL_HEARTBEAT;
-        corrald_external_tick();
-        corrald_report_tick();
-    }
-}
-
-
-static void
-corrald_supervise_all(void)
-{
-    void                *value;
-    size_t               alive;
-    const char          *key;
-    corrald_map_iter_t   it;
-
-    corrald_map_first(&corrald_services, &it);
-
-    while (corrald_map_next(&corrald_services, &it, &key, &value)) {
-        corrald_supervise_wake(value);
-    }
-
-    alive = 0;
-    corrald_map_first(&corrald_instances, &it);
-
-    while (corrald_map_next(&corrald_instances, &it, &key, &value)) {
-        alive += ((corrald_instance_t *) value)->alive;
-    }
-
-    corrald_store_node_instances(alive);
-    corrald_adopt_sweep();
-    corrald_janitor_tick();
 }
 
 
@@ -479,15 +350,14 @@ corrald_supervise_look(corrald_service_t *s)
 static int
 corrald_supervise_ours(corrald_service_t *s, const json_t *doc)
 {
-    corrald_supervise_owner_t  owner;
+    const char  *node;
 
-    owner.node = NULL;
-    owner.others = 0;
+    node = NULL;
 
-    corrald_store_instances(s->id, corrald_supervise_owner, &owner);
+    corrald_store_instances(s->id, corrald_supervise_owner, &node);
 
-    if (owner.node != NULL) {
-        return strcmp(owner.node, corrald_conf()->node) == 0;
+    if (node != NULL) {
+        return strcmp(node, corrald_conf()->node) == 0;
     }
 
     /* between two leaders nobody creates: the token says who is one */
@@ -496,12 +366,13 @@ corrald_supervise_ours(corrald_service_t *s, const json_t *doc)
 }
 
 
+/* data: who runs it, as far as was seen; the first of several nodes. */
+
 static void
 corrald_supervise_owner(const corrald_entry_t *entry, void *data)
 {
-    int64_t                     lost;
-    const char                 *node;
-    corrald_supervise_owner_t  *owner;
+    int64_t      lost;
+    const char  *node, **owner;
 
     owner = data;
 
@@ -521,8 +392,8 @@ corrald_supervise_owner(const corrald_entry_t *entry, void *data)
         }
     }
 
-    if (owner->node == NULL || strcmp(node, owner->node) < 0) {
-        owner->node = node;
+    if (*owner == NULL || strcmp(node, *owner) < 0) {
+        *owner = node;
     }
 }
 
@@ -872,7 +743,7 @@ corrald_supervise_remove(const char *id)
 
     if (in->alive) {
         corrald_adopt_soon();
-        corrald_supervise_at = 0;
+        corrald_engine_soon();
     }
 
     corrald_ports_release(in->id, corrald_clock_monotonic());

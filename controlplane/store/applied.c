@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/alloc.h"
 #include "../base/clock.h"
-#include "../base/log.h"
 #include "../base/loop.h"
 #include "local.h"
 
@@ -46,12 +46,7 @@ corrald_store_applied(int64_t revision, int64_t timeout,
 {
     corrald_applied_t  *w;
 
-    w = calloc(1, sizeof(*w));
-
-    if (w == NULL) {
-        corrald_log_error("no memory to wait for workers");
-        abort();
-    }
+    w = corrald_alloc(1, sizeof(*w), "to wait for workers");
 
     w->handler = handler;
     w->data = data;

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/alloc.h"
 #include "../base/crypt.h"
 #include "../base/log.h"
 #include "../model/check.h"
@@ -225,27 +226,18 @@ corrald_cache_put(corrald_kind_e kind, const char *id, const char *text,
 
     corrald_check_free(&check);
 
-    copy = malloc(len + 1);
+    copy = corrald_alloc(1, len + 1, "for a document");
 
     if (c == NULL) {
-        c = calloc(1, sizeof(*c));
+        c = corrald_alloc(1, sizeof(*c), "for a document");
+        c->entry.kind = kind;
+        c->entry.id = strdup(id);
 
-        if (c) {
-            c->entry.kind = kind;
-            c->entry.id = strdup(id);
-        }
-
-        if (c == NULL || c->entry.id == NULL || copy == NULL
+        if (c->entry.id == NULL
             || corrald_map_set(&corrald_cache_docs[kind], id, c) != 0)
         {
-            corrald_log_error("no memory for a document");
-            abort();
+            corrald_alloc_failed("for a document");
         }
-    }
-
-    if (copy == NULL) {
-        corrald_log_error("no memory for a document");
-        abort();
     }
 
     memcpy(copy, text, len);
@@ -299,8 +291,7 @@ corrald_cache_del(corrald_kind_e kind, const char *id, int64_t revision)
                         (void *) (intptr_t) revision)
         != 0)
     {
-        corrald_log_error("no memory for a document");
-        abort();
+        corrald_alloc_failed("for a document");
     }
 
     doc = json_incref(c->entry.doc);
@@ -513,8 +504,7 @@ corrald_cache_name(corrald_cache_t *c, const json_t *before)
     }
 
     if (corrald_map_set(&corrald_cache_names, name, c) != 0) {
-        corrald_log_error("no memory for a name");
-        abort();
+        corrald_alloc_failed("for a name");
     }
 }
 
@@ -529,13 +519,10 @@ corrald_cache_link(corrald_cache_t *c)
     group = corrald_map_get(&corrald_cache_groups, service);
 
     if (group == NULL) {
-        group = calloc(1, sizeof(*group));
+        group = corrald_alloc(1, sizeof(*group), "for an instance");
 
-        if (group == NULL
-            || corrald_map_set(&corrald_cache_groups, service, group) != 0)
-        {
-            corrald_log_error("no memory for an instance");
-            abort();
+        if (corrald_map_set(&corrald_cache_groups, service, group) != 0) {
+            corrald_alloc_failed("for an instance");
         }
     }
 
@@ -582,11 +569,7 @@ corrald_cache_change(corrald_kind_e kind, const char *id, json_t *before,
 
     len = strlen(id) + 1;
 
-    change = malloc(sizeof(*change) + len);
-    if (change == NULL) {
-        corrald_log_error("no memory for a change");
-        abort();
-    }
+    change = corrald_alloc(1, sizeof(*change) + len, "for a change");
 
     memcpy(change->id, id, len);
     change->kind = kind;

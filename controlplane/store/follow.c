@@ -1,64 +1,26 @@
 
 /*
- * The way of the registry from Redis into memory: a full load once, then the
- * streams.
+ * The streams of Redis, followed: after a full load (load.c) they bring what
+ * changes.
  *
  * One connection does only this: XREAD BLOCK over changes, events, acks and
  * wakes.  An answer, or the time-out of an empty read, proves every second that
- * the connection lives.  A full load reads the position first and the documents
- * then, so that nothing is missed; it is put aside until it is whole and
- * applied in one turn of the loop.
+ * the connection lives.
  */
 
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../base/bus.h"
 #include "../base/log.h"
-#include "../base/loop.h"
 #include "corrald_embed.h"
 #include "local.h"
 
 
 #define CORRALD_FOLLOW_BLOCK  1000
 #define CORRALD_FOLLOW_COUNT  1000
-
-/* documents of one HSCAN: an answer of about 2 MB */
-
-#define CORRALD_FOLLOW_SCAN   500
-
-#define CORRALD_FOLLOW_STREAMS  4
-
-
-/* The hashes that a load reads, in this order. */
-
-typedef enum {
-    CORRALD_FOLLOW_REVISIONS = 0,
-    CORRALD_FOLLOW_MACS,
-    CORRALD_FOLLOW_SERVICES,
-    CORRALD_FOLLOW_INSTANCES,
-    CORRALD_FOLLOW_RULES,
-    CORRALD_FOLLOW_HASHES
-} corrald_follow_hash_e;
-
-
-typedef struct {
-    char            *text;
-    size_t           len;
-} corrald_follow_value_t;
-
-
-/* A load under way. */
-
-typedef struct {
-    corrald_map_t    hashes[CORRALD_FOLLOW_HASHES];
-    int              hash;
-    int64_t          revision;
-    char             epoch[64];
-    char             changes[48];
-    int              failed;
-} corrald_follow_load_t;
 
 
 /* A batch of changes whose documents are being fetched. */
@@ -74,47 +36,48 @@ static void corrald_follow_check(void);
 static void corrald_follow_checked(const redisReply *reply, const char *err,
     void *data);
 static void corrald_follow_reload(const char *why);
-static void corrald_follow_load(void);
-static void corrald_follow_position(const redisReply *reply, const char *err,
-    void *data);
-static void corrald_follow_scan(const char *cursor);
-static void corrald_follow_scanned(const redisReply *reply, const char *err,
-    void *data);
-static void corrald_follow_apply(void);
-static void corrald_follow_apply_kind(corrald_kind_e kind,
-    corrald_follow_hash_e hash);
-static void corrald_follow_remove(corrald_cache_t *c, void *data);
 static void corrald_follow_discard(void);
-static void corrald_follow_value_free(void *value);
 static void corrald_follow_read(void);
 static void corrald_follow_entries(const redisReply *reply, const char *err,
     void *data);
+static int corrald_follow_stream(const redisReply *stream,
+    corrald_follow_batch_t *batch);
 static int corrald_follow_changes(const redisReply *entries,
     corrald_follow_batch_t *batch);
-static void corrald_follow_events(const redisReply *entries);
-static void corrald_follow_acks(const redisReply *entries);
-static void corrald_follow_wakes(const redisReply *entries);
+static int corrald_follow_events(const redisReply *entries,
+    corrald_follow_batch_t *batch);
+static int corrald_follow_acks(const redisReply *entries,
+    corrald_follow_batch_t *batch);
+static int corrald_follow_wakes(const redisReply *entries,
+    corrald_follow_batch_t *batch);
 static void corrald_follow_fetch(corrald_follow_batch_t *batch);
 static void corrald_follow_fetched(const redisReply *reply, const char *err,
     void *data);
 static void corrald_follow_batch_free(corrald_follow_batch_t *batch);
-static void corrald_follow_last(const redisReply *reply, char *id,
-    size_t size);
 
 
 /* the followed streams, and the id of the last entry seen of each */
 
-static char                     corrald_follow_ids[CORRALD_FOLLOW_STREAMS][48];
-static int64_t                  corrald_follow_rev;
-static int                      corrald_follow_reset;
-static corrald_follow_load_t   *corrald_follow_loading;
+static const struct {
+    corrald_key_e    key;
+    int            (*handler)(const redisReply *entries,
+                              corrald_follow_batch_t *batch);
+} corrald_follow_streams[CORRALD_FOLLOW_STREAMS] = {
+    { CORRALD_KEY_CHANGES, corrald_follow_changes },
+    { CORRALD_KEY_EVENTS,  corrald_follow_events },
+    { CORRALD_KEY_ACKS,    corrald_follow_acks },
+    { CORRALD_KEY_WAKES,   corrald_follow_wakes }
+};
+
+static char     corrald_follow_ids[CORRALD_FOLLOW_STREAMS][48];
+static int64_t  corrald_follow_rev;
 
 /*
  * Raised whenever the way begins anew: an answer to what was asked in an
  * earlier term is dropped, and with it its chain of reads.
  */
 
-static int                      corrald_follow_term;
+static int      corrald_follow_term;
 
 
 /* The last revision whose changes were all applied. */
@@ -123,6 +86,13 @@ int64_t
 corrald_follow_revision(void)
 {
     return corrald_follow_rev;
+}
+
+
+corrald_key_e
+corrald_follow_key(int i)
+{
+    return corrald_follow_streams[i].key;
 }
 
 
@@ -165,7 +135,52 @@ corrald_follow_reload(const char *why)
     corrald_log_info("registry: full load: %s", why);
 
     corrald_follow_discard();
-    corrald_follow_load();
+    corrald_load_begin();
+}
+
+
+/* The registry is in the cache as it was at this position, or newer. */
+
+void
+corrald_follow_loaded(const corrald_follow_position_t *position)
+{
+    int  i;
+
+    corrald_follow_term++;
+    corrald_follow_rev = position->revision;
+
+    /* of a known store the others go on; of another one the past is nobody's */
+
+    for (i = 0; i < (position->other ? CORRALD_FOLLOW_STREAMS : 1); i++) {
+        memcpy(corrald_follow_ids[i], position->ids[i],
+               sizeof(corrald_follow_ids[i]));
+    }
+
+    corrald_restore_forget();
+    corrald_journal_rewrite();
+
+    corrald_log_info("registry: revision %lld, %zu services, %zu instances, "
+                     "%zu rules", (long long) corrald_follow_rev,
+                     corrald_store_count(CORRALD_SERVICE),
+                     corrald_store_count(CORRALD_INSTANCE),
+                     corrald_store_count(CORRALD_RULE));
+
+    corrald_cache_publish();
+    corrald_local_ready(1);
+
+    if (position->reset) {
+        corrald_bus_emit(CORRALD_BUS_RESET, NULL);
+    }
+
+    corrald_follow_read();
+}
+
+
+static void
+corrald_follow_discard(void)
+{
+    corrald_load_discard();
+    corrald_follow_term++;
 }
 
 
@@ -233,324 +248,6 @@ corrald_follow_checked(const redisReply *reply, const char *err, void *data)
 
 
 static void
-corrald_follow_load(void)
-{
-    char                    key[CORRALD_KEY_SIZE];
-    corrald_redis_t        *r;
-    corrald_follow_load_t  *load;
-
-    r = corrald_local.follow;
-
-    load = calloc(1, sizeof(*load));
-
-    if (load == NULL) {
-        corrald_redis_break(r, "no memory for a full load");
-        return;
-    }
-
-    corrald_follow_loading = load;
-
-    corrald_local.status.loads++;
-
-    /* the position first: what changes from now on is read again */
-
-    corrald_redis_command(r, 0, NULL, NULL, "MULTI");
-    corrald_redis_command(r, 0, NULL, NULL, "GET %s",
-                          corrald_local_key(key, CORRALD_KEY_EPOCH));
-    corrald_redis_command(r, 0, NULL, NULL, "GET %s",
-                          corrald_local_key(key, CORRALD_KEY_REVISION));
-    corrald_redis_command(r, 0, NULL, NULL, "XREVRANGE %s + - COUNT 1",
-                          corrald_local_key(key, CORRALD_KEY_CHANGES));
-    corrald_redis_command(r, 0, NULL, NULL, "XREVRANGE %s + - COUNT 1",
-                          corrald_local_key(key, CORRALD_KEY_EVENTS));
-    corrald_redis_command(r, 0, NULL, NULL, "XREVRANGE %s + - COUNT 1",
-                          corrald_local_key(key, CORRALD_KEY_ACKS));
-    corrald_redis_command(r, 0, NULL, NULL, "XREVRANGE %s + - COUNT 1",
-                          corrald_local_key(key, CORRALD_KEY_WAKES));
-    corrald_redis_command(r, 0, corrald_follow_position, load, "EXEC");
-}
-
-
-static void
-corrald_follow_position(const redisReply *reply, const char *err, void *data)
-{
-    corrald_follow_load_t  *load;
-
-    load = data;
-
-    if (reply == NULL || load != corrald_follow_loading) {
-        return;
-    }
-
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 6) {
-        corrald_local_trouble("Redis refuses the registry: %s",
-                              corrald_reply_str(reply));
-        corrald_redis_break(corrald_local.follow, "the registry is refused");
-        return;
-    }
-
-    snprintf(load->epoch, sizeof(load->epoch), "%s",
-             corrald_reply_str(reply->element[0]));
-    load->revision = corrald_reply_int(reply->element[1]);
-
-    if (*load->epoch == '\0') {
-        corrald_follow_discard();
-        corrald_restore_run("", "the store has no epoch");
-        return;
-    }
-
-    corrald_follow_last(reply->element[2], load->changes,
-                        sizeof(load->changes));
-
-    /* what is said in the past is nobody's; those known go on */
-
-    if (strcmp(load->epoch, corrald_local.epoch) != 0
-        || *corrald_follow_ids[1] == '\0')
-    {
-        corrald_follow_last(reply->element[3], corrald_follow_ids[1],
-                            sizeof(corrald_follow_ids[1]));
-        corrald_follow_last(reply->element[4], corrald_follow_ids[2],
-                            sizeof(corrald_follow_ids[2]));
-        corrald_follow_last(reply->element[5], corrald_follow_ids[3],
-                            sizeof(corrald_follow_ids[3]));
-        corrald_follow_reset = *corrald_local.epoch != '\0';
-    }
-
-    corrald_follow_scan("0");
-}
-
-
-static void
-corrald_follow_scan(const char *cursor)
-{
-    char  key[CORRALD_KEY_SIZE];
-
-    static const corrald_key_e  keys[] = {
-        CORRALD_KEY_REVISIONS, CORRALD_KEY_MACS, CORRALD_KEY_SERVICES,
-        CORRALD_KEY_INSTANCES, CORRALD_KEY_RULES
-    };
-
-    corrald_redis_command(corrald_local.follow, 0, corrald_follow_scanned,
-                          corrald_follow_loading, "HSCAN %s %s COUNT %d",
-                          corrald_local_key(key,
-                                            keys[corrald_follow_loading->hash]),
-                          cursor, CORRALD_FOLLOW_SCAN);
-}
-
-
-static void
-corrald_follow_scanned(const redisReply *reply, const char *err, void *data)
-{
-    size_t                   i;
-    corrald_map_t           *map;
-    const redisReply        *pairs, *value;
-    corrald_follow_load_t   *load;
-    corrald_follow_value_t  *v;
-
-    load = data;
-
-    if (reply == NULL || load != corrald_follow_loading) {
-        return;
-    }
-
-    pairs = corrald_reply_at(reply, 1);
-
-    if (pairs == NULL || pairs->type != REDIS_REPLY_ARRAY) {
-        corrald_redis_break(corrald_local.follow, "a full load was refused");
-        return;
-    }
-
-    map = &load->hashes[load->hash];
-
-    for (i = 0; i + 1 < pairs->elements; i += 2) {
-        value = pairs->element[i + 1];
-
-        /* HSCAN may bring a field twice: the later one is not older */
-
-        v = corrald_map_get(map, pairs->element[i]->str);
-
-        if (v == NULL) {
-            v = calloc(1, sizeof(*v));
-
-            if (v == NULL
-                || corrald_map_set(map, pairs->element[i]->str, v) != 0)
-            {
-                corrald_log_error("no memory for a full load");
-                abort();
-            }
-        }
-
-        free(v->text);
-        v->len = value->len;
-        v->text = malloc(value->len + 1);
-
-        if (v->text == NULL) {
-            corrald_log_error("no memory for a full load");
-            abort();
-        }
-
-        memcpy(v->text, value->str, value->len);
-        v->text[value->len] = '\0';
-    }
-
-    if (strcmp(corrald_reply_str(reply->element[0]), "0") != 0) {
-        corrald_follow_scan(reply->element[0]->str);
-        return;
-    }
-
-    if (++load->hash < CORRALD_FOLLOW_HASHES) {
-        corrald_follow_scan("0");
-        return;
-    }
-
-    corrald_follow_apply();
-}
-
-
-/* The load is whole: applied as a difference to what is known. */
-
-static void
-corrald_follow_apply(void)
-{
-    int                     changed;
-    corrald_follow_load_t  *load;
-
-    load = corrald_follow_loading;
-    changed = strcmp(corrald_local.epoch, load->epoch) != 0;
-
-    if (changed) {
-        corrald_cache_reset_revision(0);
-        corrald_applied_lost();
-        snprintf(corrald_local.epoch, sizeof(corrald_local.epoch), "%s",
-                 load->epoch);
-    }
-
-    corrald_follow_apply_kind(CORRALD_SERVICE, CORRALD_FOLLOW_SERVICES);
-    corrald_follow_apply_kind(CORRALD_INSTANCE, CORRALD_FOLLOW_INSTANCES);
-    corrald_follow_apply_kind(CORRALD_RULE, CORRALD_FOLLOW_RULES);
-
-    corrald_cache_seen(load->revision);
-
-    corrald_follow_rev = load->revision;
-    snprintf(corrald_follow_ids[0], sizeof(corrald_follow_ids[0]), "%s",
-             load->changes);
-
-    corrald_follow_discard();
-    corrald_restore_forget();
-    corrald_journal_rewrite();
-
-    corrald_log_info("registry: revision %lld, %zu services, %zu instances, "
-                     "%zu rules", (long long) corrald_follow_rev,
-                     corrald_store_count(CORRALD_SERVICE),
-                     corrald_store_count(CORRALD_INSTANCE),
-                     corrald_store_count(CORRALD_RULE));
-
-    corrald_cache_publish();
-    corrald_local_ready(1);
-
-    if (corrald_follow_reset) {
-        corrald_follow_reset = 0;
-        corrald_bus_emit(CORRALD_BUS_RESET, NULL);
-    }
-
-    corrald_follow_read();
-}
-
-
-static void
-corrald_follow_apply_kind(corrald_kind_e kind, corrald_follow_hash_e hash)
-{
-    char                     key[CORRALD_KEY_SIZE];
-    void                    *value;
-    int64_t                  revision;
-    const char              *id;
-    corrald_cache_t         *known;
-    corrald_map_iter_t       it;
-    corrald_follow_load_t   *load;
-    corrald_follow_value_t  *v, *rev, *mac;
-
-    load = corrald_follow_loading;
-
-    corrald_map_first(&load->hashes[hash], &it);
-
-    while (corrald_map_next(&load->hashes[hash], &it, &id, &value)) {
-        v = value;
-
-        snprintf(key, sizeof(key), "%s/%.64s", corrald_doc_kind(kind), id);
-        rev = corrald_map_get(&load->hashes[CORRALD_FOLLOW_REVISIONS], key);
-        mac = corrald_map_get(&load->hashes[CORRALD_FOLLOW_MACS], id);
-        revision = rev ? strtoll(rev->text, NULL, 10) : 0;
-        known = corrald_cache_get(kind, id);
-
-        /* the same bytes: another store may hold the same documents */
-
-        if (known && known->len == v->len
-            && memcmp(known->text, v->text, v->len) == 0
-            && strcmp(known->mac, mac && kind == CORRALD_SERVICE
-                                  ? mac->text : "")
-               == 0)
-        {
-            if (known->entry.revision < revision) {
-                known->entry.revision = revision;
-            }
-
-            continue;
-        }
-
-        corrald_cache_put(kind, id, v->text, v->len,
-                          revision > 0 ? revision : 1,
-                          mac && kind == CORRALD_SERVICE ? mac->text : "");
-    }
-
-    corrald_cache_each(kind, corrald_follow_remove, &load->hashes[hash]);
-}
-
-
-/* What the load did not bring is gone, unless it came after the load began. */
-
-static void
-corrald_follow_remove(corrald_cache_t *c, void *data)
-{
-    if (corrald_map_get(data, c->entry.id) == NULL
-        && c->entry.revision <= corrald_follow_loading->revision)
-    {
-        corrald_cache_del(c->entry.kind, c->entry.id,
-                          corrald_follow_loading->revision);
-    }
-}
-
-
-static void
-corrald_follow_discard(void)
-{
-    int                     i;
-    corrald_follow_load_t  *load;
-
-    load = corrald_follow_loading;
-    corrald_follow_loading = NULL;
-    corrald_follow_term++;
-
-    if (load == NULL) {
-        return;
-    }
-
-    for (i = 0; i < CORRALD_FOLLOW_HASHES; i++) {
-        corrald_map_free(&load->hashes[i], corrald_follow_value_free);
-    }
-
-    free(load);
-}
-
-
-static void
-corrald_follow_value_free(void *value)
-{
-    free(((corrald_follow_value_t *) value)->text);
-    free(value);
-}
-
-
-static void
 corrald_follow_read(void)
 {
     char  key[CORRALD_FOLLOW_STREAMS][CORRALD_KEY_SIZE];
@@ -574,15 +271,8 @@ static void
 corrald_follow_entries(const redisReply *reply, const char *err, void *data)
 {
     int                      i, rc;
-    char                     keys[CORRALD_FOLLOW_STREAMS][CORRALD_KEY_SIZE];
     size_t                   n;
-    const redisReply        *stream, *entries;
     corrald_follow_batch_t  *batch;
-
-    static const corrald_key_e  names[] = {
-        CORRALD_KEY_CHANGES, CORRALD_KEY_EVENTS, CORRALD_KEY_ACKS,
-        CORRALD_KEY_WAKES
-    };
 
     if (reply == NULL || (intptr_t) data != corrald_follow_term) {
         return;
@@ -607,47 +297,9 @@ corrald_follow_entries(const redisReply *reply, const char *err, void *data)
     for (i = 0; i < CORRALD_STORED; i++) {
         batch->ids[i] = json_object();
     }
-    rc = 0;
 
-    for (i = 0; i < CORRALD_FOLLOW_STREAMS; i++) {
-        corrald_local_key(keys[i], names[i]);
-    }
-
-    for (n = 0; n < reply->elements; n++) {
-        stream = reply->element[n];
-        entries = corrald_reply_at(stream, 1);
-
-        if (entries == NULL || entries->elements == 0) {
-            continue;
-        }
-
-        for (i = 0; i < CORRALD_FOLLOW_STREAMS - 1; i++) {
-            if (strcmp(corrald_reply_str(stream->element[0]), keys[i]) == 0) {
-                break;
-            }
-        }
-
-        switch (i) {
-
-        case 0:
-            rc = corrald_follow_changes(entries, batch);
-            break;
-
-        case 1:
-            corrald_follow_events(entries);
-            break;
-
-        case 2:
-            corrald_follow_acks(entries);
-            break;
-
-        default:
-            corrald_follow_wakes(entries);
-            break;
-        }
-
-        corrald_follow_last(entries, corrald_follow_ids[i],
-                            sizeof(corrald_follow_ids[i]));
+    for (n = 0, rc = 0; n < reply->elements; n++) {
+        rc |= corrald_follow_stream(reply->element[n], batch);
     }
 
     if (rc != 0) {
@@ -663,6 +315,39 @@ corrald_follow_entries(const redisReply *reply, const char *err, void *data)
     }
 
     corrald_follow_fetch(batch);
+}
+
+
+/* The entries of one stream.  Returns -1 when some are missing. */
+
+static int
+corrald_follow_stream(const redisReply *stream, corrald_follow_batch_t *batch)
+{
+    int                i, rc;
+    char               key[CORRALD_KEY_SIZE];
+    const redisReply  *entries;
+
+    entries = corrald_reply_at(stream, 1);
+
+    if (entries == NULL || entries->elements == 0) {
+        return 0;
+    }
+
+    for (i = 0; i < CORRALD_FOLLOW_STREAMS - 1; i++) {
+        if (strcmp(corrald_reply_str(stream->element[0]),
+                   corrald_local_key(key, corrald_follow_streams[i].key))
+            == 0)
+        {
+            break;
+        }
+    }
+
+    rc = corrald_follow_streams[i].handler(entries, batch);
+
+    corrald_follow_last(entries, corrald_follow_ids[i],
+                        sizeof(corrald_follow_ids[i]));
+
+    return rc;
 }
 
 
@@ -717,8 +402,9 @@ corrald_follow_changes(const redisReply *entries,
 }
 
 
-static void
-corrald_follow_events(const redisReply *entries)
+static int
+corrald_follow_events(const redisReply *entries,
+    corrald_follow_batch_t *batch)
 {
     size_t                i;
     const redisReply     *fields;
@@ -740,11 +426,14 @@ corrald_follow_events(const redisReply *entries)
 
         corrald_bus_emit(CORRALD_BUS_EVENT, &event);
     }
+
+    return 0;
 }
 
 
-static void
-corrald_follow_acks(const redisReply *entries)
+static int
+corrald_follow_acks(const redisReply *entries,
+    corrald_follow_batch_t *batch)
 {
     size_t             i;
     const redisReply  *fields;
@@ -760,11 +449,14 @@ corrald_follow_acks(const redisReply *entries)
                                         NULL, 10));
         }
     }
+
+    return 0;
 }
 
 
-static void
-corrald_follow_wakes(const redisReply *entries)
+static int
+corrald_follow_wakes(const redisReply *entries,
+    corrald_follow_batch_t *batch)
 {
     size_t             i;
     const redisReply  *fields;
@@ -780,6 +472,8 @@ corrald_follow_wakes(const redisReply *entries)
                                          NULL, 10));
         }
     }
+
+    return 0;
 }
 
 
@@ -896,9 +590,7 @@ corrald_follow_batch_free(corrald_follow_batch_t *batch)
 }
 
 
-/* The id of the last entry of an answer; of an empty one: the beginning. */
-
-static void
+void
 corrald_follow_last(const redisReply *reply, char *id, size_t size)
 {
     const redisReply  *entry;

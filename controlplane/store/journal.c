@@ -24,6 +24,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../base/alloc.h"
 #include "../base/buf.h"
 #include "../base/conf.h"
 #include "../base/file.h"
@@ -192,12 +193,7 @@ corrald_journal_sync(corrald_journal_pt handler, void *data)
 {
     corrald_journal_wait_t  *w;
 
-    w = malloc(sizeof(*w));
-
-    if (w == NULL) {
-        corrald_log_error("no memory to wait for the disk");
-        abort();
-    }
+    w = corrald_alloc(1, sizeof(*w), "to wait for the disk");
 
     w->handler = handler;
     w->data = data;
@@ -324,8 +320,7 @@ corrald_journal_parse(corrald_journal_t *found, char *line, size_t len,
         if (d->id == NULL || d->text == NULL
             || corrald_map_set(&found->docs, key, d) != 0)
         {
-            corrald_log_error("no memory for the journal");
-            abort();
+            corrald_alloc_failed("for the journal");
         }
     }
 

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../base/alloc.h"
 #include "../base/bus.h"
 #include "../base/clock.h"
 #include "../base/conf.h"
@@ -237,12 +238,7 @@ corrald_lease_refresh(corrald_journal_pt handler, void *data)
 {
     corrald_lease_wait_t  *w;
 
-    w = malloc(sizeof(*w));
-
-    if (w == NULL) {
-        corrald_log_error("no memory to look at the cluster");
-        abort();
-    }
+    w = corrald_alloc(1, sizeof(*w), "to look at the cluster");
 
     /* a look under way may have passed what the caller wants to see */
 
@@ -530,12 +526,7 @@ corrald_lease_look(void)
     char                   key[CORRALD_KEY_SIZE];
     corrald_lease_look_t  *look;
 
-    look = calloc(1, sizeof(*look));
-
-    if (look == NULL) {
-        corrald_log_error("no memory to look at the cluster");
-        abort();
-    }
+    look = corrald_alloc(1, sizeof(*look), "to look at the cluster");
 
     look->nodes = json_array();
     look->workers = json_array();
@@ -602,12 +593,7 @@ corrald_lease_ask(corrald_lease_look_t *look, corrald_key_e key,
     char                   name[CORRALD_KEY_SIZE];
     corrald_lease_item_t  *item;
 
-    item = malloc(sizeof(*item));
-
-    if (item == NULL) {
-        corrald_log_error("no memory to look at the cluster");
-        abort();
-    }
+    item = corrald_alloc(1, sizeof(*item), "to look at the cluster");
 
     item->look = look;
     snprintf(item->id, sizeof(item->id), "%s", id);
@@ -786,8 +772,7 @@ corrald_lease_nodes_seen(json_t *nodes)
                             (void *) (intptr_t) corrald_clock_ms())
             != 0)
         {
-            corrald_log_error("no memory to look at the cluster");
-            abort();
+            corrald_alloc_failed("to look at the cluster");
         }
 
         /* one of all nodes tells it, of a change that it has seen itself */

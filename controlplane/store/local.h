@@ -91,6 +91,13 @@ void corrald_cache_each(corrald_kind_e kind,
 void corrald_cache_free(void);
 
 
+/* turn.c: commits under way; the end of the last one is the turn of others */
+
+int corrald_turn_busy(corrald_kind_e kind, const char *id);
+void corrald_turn_begin(corrald_kind_e kind, const char *id);
+void corrald_turn_end(corrald_kind_e kind, const char *id);
+
+
 /* journal.c: the documents on disk */
 
 typedef struct {
@@ -123,10 +130,33 @@ void corrald_journal_close(void);
 
 /* follow.c: the streams */
 
+#define CORRALD_FOLLOW_STREAMS  4
+
+/* Where a load stands.  ids: of the last entry of each stream. */
+
+typedef struct {
+    int64_t           revision;
+    char              ids[CORRALD_FOLLOW_STREAMS][48];
+    int               other;         /* not the store that was known */
+    int               reset;         /* and one was */
+} corrald_follow_position_t;
+
 void corrald_follow_up(void);
 void corrald_follow_down(void);
 void corrald_follow_recheck(void);
+void corrald_follow_loaded(const corrald_follow_position_t *position);
 int64_t corrald_follow_revision(void);
+
+/* the key of a stream, and the id of the last entry of an answer, or "0-0" */
+
+corrald_key_e corrald_follow_key(int i);
+void corrald_follow_last(const redisReply *reply, char *id, size_t size);
+
+
+/* load.c: all documents; it ends in corrald_follow_loaded() */
+
+void corrald_load_begin(void);
+void corrald_load_discard(void);
 
 
 /* restore.c: a store without epoch, or one that went back in time */

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/alloc.h"
 #include "../base/clock.h"
 #include "../base/conf.h"
-#include "../base/log.h"
 #include "../base/loop.h"
 #include "local.h"
 
@@ -165,12 +165,7 @@ corrald_store_connections(corrald_store_json_pt handler, void *data)
     int                     first;
     corrald_people_list_t  *l;
 
-    l = malloc(sizeof(*l));
-
-    if (l == NULL) {
-        corrald_log_error("no memory to list connections");
-        abort();
-    }
+    l = corrald_alloc(1, sizeof(*l), "to list connections");
 
     l->handler = handler;
     l->data = data;
@@ -191,12 +186,7 @@ corrald_store_command(const corrald_command_t *command, int64_t timeout,
 {
     corrald_people_command_t  *c;
 
-    c = calloc(1, sizeof(*c));
-
-    if (c == NULL) {
-        corrald_log_error("no memory for a command");
-        abort();
-    }
+    c = corrald_alloc(1, sizeof(*c), "for a command");
 
     c->handler = handler;
     c->data = data;
@@ -337,12 +327,7 @@ corrald_people_ask(corrald_store_json_pt handler, void *data)
 {
     corrald_people_ask_t  *ask;
 
-    ask = calloc(1, sizeof(*ask));
-
-    if (ask == NULL) {
-        corrald_log_error("no memory to ask the store");
-        abort();
-    }
+    ask = corrald_alloc(1, sizeof(*ask), "to ask the store");
 
     ask->handler = handler;
     ask->data = data;

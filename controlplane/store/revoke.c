@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/alloc.h"
 #include "../base/clock.h"
 #include "../base/crypt.h"
-#include "../base/log.h"
 #include "corrald_embed.h"
 #include "local.h"
 
@@ -85,12 +85,7 @@ corrald_revoke_ask(corrald_store_json_pt handler, void *data)
 {
     corrald_revoke_ask_t  *ask;
 
-    ask = malloc(sizeof(*ask));
-
-    if (ask == NULL) {
-        corrald_log_error("no memory to ask the store");
-        abort();
-    }
+    ask = corrald_alloc(1, sizeof(*ask), "to ask the store");
 
     ask->handler = handler;
     ask->data = data;

@@ -1,10 +1,6 @@
 /* links: controlplane/engine/answer.c controlplane/engine/environ.c */
-/* links: controlplane/engine/logs.c controlplane/engine/address.c */
-/* links: controlplane/base/loop.c controlplane/base/log.c */
-/* links: controlplane/base/buf.c controlplane/base/clock.c */
-/* links: controlplane/base/conf.c controlplane/base/file.c */
-/* links: ngx_module/common/corral_duration.c */
-/* links: -luv -lmicrohttpd -ljansson -lyaml */
+/* links: controlplane/engine/logs_line.c controlplane/engine/address.c */
+/* links: controlplane/base/clock.c -ljansson */
 
 /*
  * What the engine reads of strangers: answers to probes, env files, lines of

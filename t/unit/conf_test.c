@@ -1,4 +1,5 @@
-/* links: controlplane/base/conf.c controlplane/base/file.c */
+/* links: controlplane/base/conf.c controlplane/base/conf_value.c */
+/* links: controlplane/base/file.c */
 /* links: controlplane/base/buf.c controlplane/base/log.c */
 /* links: controlplane/base/clock.c ngx_module/common/corral_duration.c */
 /* links: -lyaml */

@@ -1,7 +1,11 @@
-/* links: controlplane/engine/logs.c controlplane/engine/follow.c */
+/* links: controlplane/engine/logs.c controlplane/engine/logs_line.c */
+/* links: controlplane/engine/logs_tail.c */
+/* links: controlplane/engine/logs_follow.c */
+/* links: controlplane/base/alloc.c */
 /* links: controlplane/base/loop.c controlplane/base/log.c */
 /* links: controlplane/base/buf.c controlplane/base/clock.c */
-/* links: controlplane/base/conf.c controlplane/base/file.c */
+/* links: controlplane/base/conf.c controlplane/base/conf_value.c */
+/* links: controlplane/base/file.c */
 /* links: ngx_module/common/corral_duration.c -luv -lmicrohttpd -ljansson */
 /* links: -lyaml */
 

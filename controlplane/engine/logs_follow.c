@@ -32,10 +32,10 @@
 #include "logs_local.h"
 
 
-#define CORRALD_FOLLOW_POLL    500       /* ms */
-#define CORRALD_FOLLOW_GONE    3000      /* ms without any file */
-#define CORRALD_FOLLOW_PIECE   65536
-#define CORRALD_FOLLOW_PIECES  4         /* in one turn of the loop */
+#define CORRALD_LOGS_POLL    500       /* ms */
+#define CORRALD_LOGS_GONE    3000      /* ms without any file */
+#define CORRALD_LOGS_PIECE   65536
+#define CORRALD_LOGS_PIECES  4         /* in one turn of the loop */
 
 
 struct corrald_logs_follow_s {
@@ -57,25 +57,25 @@ struct corrald_logs_follow_s {
     corrald_logs_gone_pt    gone;
     void                   *data;
     size_t                  len;
-    char                    buf[CORRALD_FOLLOW_PIECE];
+    char                    buf[CORRALD_LOGS_PIECE];
 };
 
 
-static int corrald_follow_begin(corrald_logs_follow_t *f, const char *cursor,
-    char *err, size_t size);
-static int corrald_follow_open(corrald_logs_follow_t *f, unsigned n);
-static int corrald_follow_find(corrald_logs_follow_t *f, ino_t ino,
+static int corrald_logs_follow_begin(corrald_logs_follow_t *f,
+    const char *cursor, char *err, size_t size);
+static int corrald_logs_follow_open(corrald_logs_follow_t *f, unsigned n);
+static int corrald_logs_follow_find(corrald_logs_follow_t *f, ino_t ino,
     unsigned *n);
-static void corrald_follow_watch(corrald_logs_follow_t *f);
-static void corrald_follow_event(uv_fs_event_t *event, const char *name,
+static void corrald_logs_follow_watch(corrald_logs_follow_t *f);
+static void corrald_logs_follow_event(uv_fs_event_t *event, const char *name,
     int events, int status);
-static void corrald_follow_look(void *data);
-static void corrald_follow_soon(void *data);
-static void corrald_follow_read(corrald_logs_follow_t *f);
-static int corrald_follow_lines(corrald_logs_follow_t *f);
-static int corrald_follow_next(corrald_logs_follow_t *f);
-static void corrald_follow_free(corrald_logs_follow_t *f);
-static void corrald_follow_closed(uv_handle_t *handle);
+static void corrald_logs_follow_look(void *data);
+static void corrald_logs_follow_soon(void *data);
+static void corrald_logs_follow_read(corrald_logs_follow_t *f);
+static int corrald_logs_follow_lines(corrald_logs_follow_t *f);
+static int corrald_logs_follow_next(corrald_logs_follow_t *f);
+static void corrald_logs_follow_free(corrald_logs_follow_t *f);
+static void corrald_logs_follow_closed(uv_handle_t *handle);
 
 
 corrald_logs_follow_t *
@@ -103,19 +103,19 @@ corrald_logs_follow(const char *instance_id, const corrald_logs_query_t *query,
     f->gone = gone;
     f->data = data;
 
-    if (corrald_follow_begin(f, cursor, err, size) != 0) {
-        corrald_follow_free(f);
+    if (corrald_logs_follow_begin(f, cursor, err, size) != 0) {
+        corrald_logs_follow_free(f);
         return NULL;
     }
 
     uv_fs_event_init(corrald_loop_uv(), &f->event);
     f->event.data = f;
 
-    f->timer = corrald_loop_timer(CORRALD_FOLLOW_POLL, CORRALD_FOLLOW_POLL,
-                                  corrald_follow_look, f);
-    f->soon = corrald_loop_timer(0, 0, corrald_follow_soon, f);
+    f->timer = corrald_loop_timer(CORRALD_LOGS_POLL, CORRALD_LOGS_POLL,
+                                  corrald_logs_follow_look, f);
+    f->soon = corrald_loop_timer(0, 0, corrald_logs_follow_soon, f);
 
-    corrald_follow_watch(f);
+    corrald_logs_follow_watch(f);
 
     return f;
 }
@@ -130,7 +130,7 @@ corrald_logs_resume(corrald_logs_follow_t *follow)
         follow->paused = 0;
 
         if (follow->soon == NULL) {
-            follow->soon = corrald_loop_timer(0, 0, corrald_follow_soon,
+            follow->soon = corrald_loop_timer(0, 0, corrald_logs_follow_soon,
                                               follow);
         }
     }
@@ -154,15 +154,15 @@ corrald_logs_unfollow(corrald_logs_follow_t **follow)
     f->closed = 1;
     corrald_loop_timer_stop(&f->timer);
     corrald_loop_timer_stop(&f->soon);
-    uv_close((uv_handle_t *) &f->event, corrald_follow_closed);
+    uv_close((uv_handle_t *) &f->event, corrald_logs_follow_closed);
 }
 
 
 /* Where to begin: at the cursor, or at the end of the newest file. */
 
 static int
-corrald_follow_begin(corrald_logs_follow_t *f, const char *cursor, char *err,
-    size_t size)
+corrald_logs_follow_begin(corrald_logs_follow_t *f, const char *cursor,
+    char *err, size_t size)
 {
     char                  path[4200], tail;
     unsigned              n;
@@ -188,8 +188,8 @@ corrald_follow_begin(corrald_logs_follow_t *f, const char *cursor, char *err,
             return -1;
         }
 
-        if (corrald_follow_find(f, (ino_t) ino, &n) == 0
-            && corrald_follow_open(f, n) == 0)
+        if (corrald_logs_follow_find(f, (ino_t) ino, &n) == 0
+            && corrald_logs_follow_open(f, n) == 0)
         {
             f->offset = (off_t) offset;
             return 0;
@@ -202,7 +202,7 @@ corrald_follow_begin(corrald_logs_follow_t *f, const char *cursor, char *err,
         return 0;
     }
 
-    if (corrald_follow_open(f, 0) == 0) {
+    if (corrald_logs_follow_open(f, 0) == 0) {
         f->offset = lseek(f->fd, 0, SEEK_END);
     }
 
@@ -211,7 +211,7 @@ corrald_follow_begin(corrald_logs_follow_t *f, const char *cursor, char *err,
 
 
 static int
-corrald_follow_open(corrald_logs_follow_t *f, unsigned n)
+corrald_logs_follow_open(corrald_logs_follow_t *f, unsigned n)
 {
     int          fd;
     char         path[4200];
@@ -251,7 +251,7 @@ corrald_follow_open(corrald_logs_follow_t *f, unsigned n)
 /* The number of the file with this inode.  Returns 0 or -1. */
 
 static int
-corrald_follow_find(corrald_logs_follow_t *f, ino_t ino, unsigned *n)
+corrald_logs_follow_find(corrald_logs_follow_t *f, ino_t ino, unsigned *n)
 {
     char         path[4200];
     unsigned     i;
@@ -286,7 +286,7 @@ corrald_follow_find(corrald_logs_follow_t *f, ino_t ino, unsigned *n)
 
 
 static void
-corrald_follow_watch(corrald_logs_follow_t *f)
+corrald_logs_follow_watch(corrald_logs_follow_t *f)
 {
     char  path[4200];
 
@@ -298,7 +298,8 @@ corrald_follow_watch(corrald_logs_follow_t *f)
     if (corrald_logs_path(corrald_conf()->log_dir, f->id, 0, path,
                           sizeof(path))
         == 0
-        && uv_fs_event_start(&f->event, corrald_follow_event, path, 0) == 0)
+        && uv_fs_event_start(&f->event, corrald_logs_follow_event, path, 0)
+           == 0)
     {
         f->watching = 1;
     }
@@ -306,7 +307,7 @@ corrald_follow_watch(corrald_logs_follow_t *f)
 
 
 static void
-corrald_follow_event(uv_fs_event_t *event, const char *name, int events,
+corrald_logs_follow_event(uv_fs_event_t *event, const char *name, int events,
     int status)
 {
     corrald_logs_follow_t  *f;
@@ -320,42 +321,42 @@ corrald_follow_event(uv_fs_event_t *event, const char *name, int events,
     /* the watch went with the file that it was on */
 
     if (events & UV_RENAME) {
-        corrald_follow_watch(f);
+        corrald_logs_follow_watch(f);
     }
 
-    corrald_follow_read(f);
+    corrald_logs_follow_read(f);
 }
 
 
 static void
-corrald_follow_look(void *data)
+corrald_logs_follow_look(void *data)
 {
     corrald_logs_follow_t  *f;
 
     f = data;
 
     if (!f->watching) {
-        corrald_follow_watch(f);
+        corrald_logs_follow_watch(f);
     }
 
-    corrald_follow_read(f);
+    corrald_logs_follow_read(f);
 }
 
 
 static void
-corrald_follow_soon(void *data)
+corrald_logs_follow_soon(void *data)
 {
     corrald_logs_follow_t  *f;
 
     f = data;
     f->soon = NULL;
 
-    corrald_follow_read(f);
+    corrald_logs_follow_read(f);
 }
 
 
 static void
-corrald_follow_read(corrald_logs_follow_t *f)
+corrald_logs_follow_read(corrald_logs_follow_t *f)
 {
     int      pieces;
     ssize_t  n;
@@ -367,7 +368,7 @@ corrald_follow_read(corrald_logs_follow_t *f)
     f->busy = 1;
     pieces = 0;
 
-    while (!f->paused && !f->closed && pieces < CORRALD_FOLLOW_PIECES) {
+    while (!f->paused && !f->closed && pieces < CORRALD_LOGS_PIECES) {
 
         n = (f->fd == -1) ? 0
                           : pread(f->fd, f->buf + f->len,
@@ -375,7 +376,7 @@ corrald_follow_read(corrald_logs_follow_t *f)
 
         if (n <= 0) {
 
-            if (corrald_follow_next(f) != 0) {
+            if (corrald_logs_follow_next(f) != 0) {
                 break;
             }
 
@@ -387,7 +388,7 @@ corrald_follow_read(corrald_logs_follow_t *f)
         f->len += (size_t) n;
         pieces++;
 
-        if (corrald_follow_lines(f) != 0) {
+        if (corrald_logs_follow_lines(f) != 0) {
             break;
         }
     }
@@ -398,8 +399,8 @@ corrald_follow_read(corrald_logs_follow_t *f)
         return;
     }
 
-    if (pieces == CORRALD_FOLLOW_PIECES && !f->paused && f->soon == NULL) {
-        f->soon = corrald_loop_timer(0, 0, corrald_follow_soon, f);
+    if (pieces == CORRALD_LOGS_PIECES && !f->paused && f->soon == NULL) {
+        f->soon = corrald_loop_timer(0, 0, corrald_logs_follow_soon, f);
     }
 }
 
@@ -407,7 +408,7 @@ corrald_follow_read(corrald_logs_follow_t *f)
 /* Gives out the whole lines of the buffer.  Returns -1 when it is over. */
 
 static int
-corrald_follow_lines(corrald_logs_follow_t *f)
+corrald_logs_follow_lines(corrald_logs_follow_t *f)
 {
     char                 *p, *nl;
     size_t                n;
@@ -468,7 +469,7 @@ corrald_follow_lines(corrald_logs_follow_t *f)
  */
 
 static int
-corrald_follow_next(corrald_logs_follow_t *f)
+corrald_logs_follow_next(corrald_logs_follow_t *f)
 {
     char         path[4200];
     int64_t      now;
@@ -491,7 +492,7 @@ corrald_follow_next(corrald_logs_follow_t *f)
         if (f->missing == 0) {
             f->missing = now;
 
-        } else if (f->fd != -1 && now - f->missing > CORRALD_FOLLOW_GONE) {
+        } else if (f->fd != -1 && now - f->missing > CORRALD_LOGS_GONE) {
             f->paused = 1;
             f->gone(f->data);
         }
@@ -502,7 +503,7 @@ corrald_follow_next(corrald_logs_follow_t *f)
     f->missing = 0;
 
     if (f->fd == -1 && f->ino == 0) {
-        return corrald_follow_open(f, 0);
+        return corrald_logs_follow_open(f, 0);
     }
 
     if (st.st_ino == f->ino) {
@@ -526,24 +527,24 @@ corrald_follow_next(corrald_logs_follow_t *f)
         return 0;
     }
 
-    if (corrald_follow_find(f, f->ino, &n) == 0 && n > 0) {
-        return corrald_follow_open(f, n - 1);
+    if (corrald_logs_follow_find(f, f->ino, &n) == 0 && n > 0) {
+        return corrald_logs_follow_open(f, n - 1);
     }
 
     /* gone: the oldest that is left */
 
     for (n = CORRALD_LOGS_FILES; n > 0; n--) {
-        if (corrald_follow_open(f, n) == 0) {
+        if (corrald_logs_follow_open(f, n) == 0) {
             return 0;
         }
     }
 
-    return corrald_follow_open(f, 0);
+    return corrald_logs_follow_open(f, 0);
 }
 
 
 static void
-corrald_follow_free(corrald_logs_follow_t *f)
+corrald_logs_follow_free(corrald_logs_follow_t *f)
 {
     if (f->fd != -1) {
         (void) close(f->fd);
@@ -555,7 +556,7 @@ corrald_follow_free(corrald_logs_follow_t *f)
 
 
 static void
-corrald_follow_closed(uv_handle_t *handle)
+corrald_logs_follow_closed(uv_handle_t *handle)
 {
-    corrald_follow_free(handle->data);
+    corrald_logs_follow_free(handle->data);
 }

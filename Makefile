@@ -42,7 +42,7 @@ SHIM := $(wildcard controlplane/shim/*.c)
 
 RULES := ngx_module/corral_decode.c ngx_module/corral_decode_fields.c \
          ngx_module/corral_learn.c ngx_module/corral_match.c \
-         ngx_module/corral_report.c
+         ngx_module/corral_match_compile.c ngx_module/corral_report.c
 
 
 LUA := $(wildcard controlplane/store/*.lua)

@@ -1,7 +1,7 @@
 
 /*
  * Routing rules, compiled: does a request match one, and which of many is the
- * first.  See corral_match.c and corral_match_index.c.
+ * first.  See corral_match_compile.c, corral_match.c and corral_match_index.c.
  */
 
 
@@ -81,6 +81,15 @@ void *corral_match_index_find(const corral_match_index_t *index,
     const corral_match_view_t *view);
 
 
+/* a letter without its case, as bytes go */
+
+static inline int
+corral_match_lower(int c)
+{
+    return c >= 'A' && c <= 'Z' ? c | 0x20 : c;
+}
+
+
 /* for corral_match_index.c alone */
 
 typedef struct {
@@ -91,7 +100,6 @@ typedef struct {
 
 int corral_match_key(const corral_match_rule_t *rule, uint32_t condition,
     corral_match_key_t *key);
-int corral_match_lower(int c);
 
 
 #endif /* _CORRAL_MATCH_H_INCLUDED_ */

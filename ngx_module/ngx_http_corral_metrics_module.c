@@ -1,22 +1,19 @@
 
 /*
- * Step 7, metrics: counts a request when it is logged, and shows the counts:
- * corral_metrics as Prometheus text, corral_status as JSON.
+ * Step 7, metrics: counts a request when it is logged, and shows the counts as
+ * Prometheus text.  They are those of all processes that share the zone, read
+ * from its slots, by the registry of this worker.
  *
- * Both read the registry of this worker and the slots of the zone; the counts
- * are those of all processes that share the zone.
+ * The same in JSON, for corral_status, is ngx_http_corral_metrics_status.c's
+ * affair.
  */
 
 
 #include "ngx_http_corral_metrics.h"
-#include "ngx_http_corral_relay.h"
 #include "ngx_http_corral_revocation.h"
 #include "ngx_http_corral_sync.h"
 
 #include <corral_health.h>
-
-
-#define NGX_HTTP_CORRAL_METRICS_BUF  16384
 
 
 typedef struct {
@@ -28,16 +25,7 @@ typedef struct {
 
 
 static ngx_int_t ngx_http_corral_metrics_handler(ngx_http_request_t *r);
-static ngx_int_t ngx_http_corral_status_handler(ngx_http_request_t *r);
-static ngx_int_t ngx_http_corral_metrics_start(ngx_http_request_t *r,
-    ngx_http_corral_metrics_out_t *out);
-static ngx_int_t ngx_http_corral_metrics_send(
-    ngx_http_corral_metrics_out_t *out, char *type, size_t len);
-static u_char *ngx_http_corral_metrics_room(
-    ngx_http_corral_metrics_out_t *out, size_t size);
 static void ngx_http_corral_metrics_gateway(
-    ngx_http_corral_metrics_out_t *out);
-static void ngx_http_corral_metrics_processes(
     ngx_http_corral_metrics_out_t *out);
 static void ngx_http_corral_metrics_service(
     ngx_http_corral_service_t *service, void *data);
@@ -47,12 +35,6 @@ static void ngx_http_corral_metrics_gauge_service(
     ngx_http_corral_service_t *service, void *data);
 static void ngx_http_corral_metrics_gauge(
     ngx_http_corral_registry_instance_t *instance, void *data);
-static void ngx_http_corral_status_service(
-    ngx_http_corral_service_t *service, void *data);
-static void ngx_http_corral_status_instance(
-    ngx_http_corral_registry_instance_t *instance, void *data);
-static void ngx_http_corral_status_totals(ngx_http_corral_metrics_out_t *out,
-    ngx_http_corral_totals_t *totals);
 static char *ngx_http_corral_metrics_set(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
@@ -317,29 +299,6 @@ static ngx_http_corral_metrics_total_t  ngx_http_corral_metrics_totals[] = {
 };
 
 
-#define ngx_http_corral_status_state(name, text)  #name,
-
-static char  *ngx_http_corral_status_states[] = {
-    CORRAL_INSTANCE_STATES(ngx_http_corral_status_state)
-};
-
-static char  *ngx_http_corral_status_healths[] = {
-    "healthy", "degraded", "unhealthy", "unknown"
-};
-
-static char  *ngx_http_corral_status_avails[] = {
-    "available", "ejected", "half_open"
-};
-
-static char  *ngx_http_corral_status_reports[] = {
-    "ready", "drain", "out"
-};
-
-static char  *ngx_http_corral_status_circuits[] = {
-    "closed", "open", "half_open"
-};
-
-
 ngx_int_t
 ngx_http_corral_metrics_log_handler(ngx_http_request_t *r)
 {
@@ -444,193 +403,6 @@ ngx_http_corral_metrics_handler(ngx_http_request_t *r)
 }
 
 
-static ngx_int_t
-ngx_http_corral_status_handler(ngx_http_request_t *r)
-{
-    ngx_int_t                         rc;
-    ngx_str_t                         nonce;
-    ngx_http_corral_sync_info_t      *sync;
-    ngx_http_corral_main_conf_t      *mcf;
-    ngx_http_corral_metrics_out_t     out;
-    ngx_http_corral_registry_info_t  *info;
-
-    rc = ngx_http_corral_metrics_start(r, &out);
-
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    mcf = ngx_http_get_module_main_conf(r, ngx_http_corral_module);
-    info = ngx_http_corral_registry_info();
-    sync = ngx_http_corral_sync_info();
-
-    ngx_http_corral_table_nonce(&nonce);
-
-    ngx_http_corral_metrics_print(&out,
-        "{\"version\":\"%s\",\"cluster\":\"%V\",\"node\":\"%V\","
-        "\"gateway\":\"%V\",\"zone\":\"%V\",\"pid\":%P,\"epoch\":\"%s\","
-        "\"revision\":%uL,\"source\":\"%V\",\"refused\":%uD,"
-        "\"redis\":{\"configured\":%s,\"connected\":%s,\"initialised\":%s},"
-        "\"connections\":%ui,\"rules\":%uD,\"services\":[",
-        NGX_HTTP_CORRAL_VERSION, &mcf->cluster, &mcf->node, &mcf->gateway,
-        &nonce, ngx_pid, info->epoch, info->revision, &sync->source,
-        info->refused, sync->configured ? "true" : "false",
-        sync->connected ? "true" : "false",
-        sync->initialised ? "true" : "false",
-        ngx_http_corral_relay_count(), info->rules);
-
-    ngx_http_corral_registry_walk(ngx_http_corral_status_service, &out);
-
-    ngx_http_corral_metrics_print(&out, "],\"splits\":[");
-    ngx_http_corral_status_splits(&out);
-    ngx_http_corral_metrics_print(&out, "],\"processes\":[");
-    ngx_http_corral_metrics_processes(&out);
-    ngx_http_corral_metrics_print(&out, "]}\n");
-
-    return ngx_http_corral_metrics_send(&out, "application/json", 16);
-}
-
-
-static ngx_int_t
-ngx_http_corral_metrics_start(ngx_http_request_t *r,
-    ngx_http_corral_metrics_out_t *out)
-{
-    ngx_int_t  rc;
-
-    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
-        return NGX_HTTP_NOT_ALLOWED;
-    }
-
-    rc = ngx_http_discard_request_body(r);
-
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    /* what this worker has counted since its last tick belongs to it */
-
-    ngx_http_corral_table_flush();
-
-    ngx_memzero(out, sizeof(ngx_http_corral_metrics_out_t));
-
-    out->r = r;
-    out->last = &out->first;
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_corral_metrics_send(ngx_http_corral_metrics_out_t *out, char *type,
-    size_t len)
-{
-    ngx_int_t            rc;
-    ngx_http_request_t  *r;
-
-    r = out->r;
-
-    if (out->failed || out->buf == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    out->buf->last_buf = 1;
-    out->buf->last_in_chain = 1;
-
-    r->headers_out.status = NGX_HTTP_OK;
-    r->headers_out.content_length_n = out->size;
-    r->headers_out.content_type.data = (u_char *) type;
-    r->headers_out.content_type.len = len;
-    r->headers_out.content_type_len = len;
-
-    rc = ngx_http_send_header(r);
-
-    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
-        return rc;
-    }
-
-    return ngx_http_output_filter(r, out->first);
-}
-
-
-/* size bytes of room in the last buffer, or in a new one */
-
-static u_char *
-ngx_http_corral_metrics_room(ngx_http_corral_metrics_out_t *out, size_t size)
-{
-    ngx_buf_t    *b;
-    ngx_chain_t  *cl;
-
-    b = out->buf;
-
-    if (b && (size_t) (b->end - b->last) >= size) {
-        return b->last;
-    }
-
-    cl = ngx_alloc_chain_link(out->r->pool);
-    b = ngx_create_temp_buf(out->r->pool,
-                            ngx_max(size, NGX_HTTP_CORRAL_METRICS_BUF));
-
-    if (cl == NULL || b == NULL) {
-        out->failed = 1;
-        return NULL;
-    }
-
-    cl->buf = b;
-    cl->next = NULL;
-
-    *out->last = cl;
-    out->last = &cl->next;
-    out->buf = b;
-
-    return b->last;
-}
-
-
-void
-ngx_http_corral_metrics_print(ngx_http_corral_metrics_out_t *out,
-    const char *fmt, ...)
-{
-    u_char   *p, *last;
-    va_list   args;
-
-    p = ngx_http_corral_metrics_room(out, 2048);
-    if (p == NULL) {
-        return;
-    }
-
-    va_start(args, fmt);
-    last = ngx_vslprintf(p, out->buf->end, fmt, args);
-    va_end(args);
-
-    out->size += last - p;
-    out->buf->last = last;
-}
-
-
-void
-ngx_http_corral_metrics_string(ngx_http_corral_metrics_out_t *out,
-    ngx_str_t *s)
-{
-    u_char  *p, *last;
-    size_t   size;
-
-    size = s->len + ngx_escape_json(NULL, s->data, s->len) + 2;
-
-    p = ngx_http_corral_metrics_room(out, size);
-    if (p == NULL) {
-        return;
-    }
-
-    last = p;
-    *last++ = '"';
-    last = (u_char *) ngx_escape_json(last, s->data, s->len);
-    *last++ = '"';
-
-    out->size += last - p;
-    out->buf->last = last;
-}
-
-
 static void
 ngx_http_corral_metrics_gateway(ngx_http_corral_metrics_out_t *out)
 {
@@ -711,28 +483,6 @@ ngx_http_corral_metrics_gateway(ngx_http_corral_metrics_out_t *out)
             "# TYPE corral_revocations_age_seconds gauge\n"
             "corral_revocations_age_seconds %M\n",
             ngx_http_corral_revocation_age() / 1000);
-    }
-}
-
-
-static void
-ngx_http_corral_metrics_processes(ngx_http_corral_metrics_out_t *out)
-{
-    char                            *comma;
-    ngx_uint_t                       i;
-    ngx_http_corral_process_view_t   process;
-
-    comma = "";
-
-    for (i = 0; i < 64; i++) {
-
-        if (ngx_http_corral_table_process(i, &process)) {
-            ngx_http_corral_metrics_print(out,
-                                   "%s{\"pid\":%P,\"exiting\":%s}", comma,
-                                   process.pid,
-                                   process.exiting ? "true" : "false");
-            comma = ",";
-        }
     }
 }
 
@@ -873,118 +623,6 @@ ngx_http_corral_metrics_instance(
             m->instance, &out->service->name, &instance->id,
             *(uint64_t *) ((u_char *) &view.totals + m->offset));
     }
-}
-
-
-static void
-ngx_http_corral_status_service(ngx_http_corral_service_t *service, void *data)
-{
-    ngx_http_corral_metrics_out_t *out = data;
-
-    uint32_t                     n, drawn;
-    ngx_http_corral_tier_t      *tier;
-    ngx_http_corral_slot_view_t  view;
-
-    static char  *desired[] = { "running", "stopped", "paused" };
-
-    ngx_http_corral_metrics_print(out,
-        "%s{\"service_id\":\"%V\",\"name\":\"%V\",\"desired\":\"%s\","
-        "\"ready\":%uD,\"total\":%uD,\"tiers\":[",
-        out->service ? "," : "", &service->id, &service->name,
-        desired[service->desired], service->n, service->total);
-
-    for (n = 0, drawn = 0; n < service->ntiers; n++) {
-        tier = &service->tiers[n];
-
-        ngx_http_corral_metrics_print(out,
-            "%s{\"priority\":%uD,\"ready\":%uD,\"total\":%uD,\"share\":%.3f}",
-            n ? "," : "", tier->priority, tier->n, tier->total,
-            (double) (tier->until - drawn) / CORRAL_BALANCE_DRAW);
-
-        drawn = tier->until;
-    }
-
-    ngx_http_corral_metrics_print(out, "]");
-
-    if (ngx_http_corral_table_view_ref(service->terms.ref, &view)) {
-        ngx_http_corral_metrics_print(out,
-            ",\"active\":%uD,\"remote\":%uD,\"waiting\":%uD,\"retrying\":%uD,"
-            "\"circuit\":\"%s\"", view.active, view.remote, view.waiting,
-            ngx_http_corral_table_retries(service->terms.ref),
-            ngx_http_corral_status_circuits[view.avail]);
-        ngx_http_corral_status_totals(out, &view.totals);
-    }
-
-    ngx_http_corral_metrics_print(out, ",\"instances\":[");
-
-    out->service = service;
-    out->items = 0;
-
-    ngx_http_corral_registry_walk_instances(service,
-                                            ngx_http_corral_status_instance,
-                                            out);
-
-    ngx_http_corral_metrics_print(out, "]}");
-}
-
-
-static void
-ngx_http_corral_status_instance(
-    ngx_http_corral_registry_instance_t *instance, void *data)
-{
-    ngx_http_corral_metrics_out_t *out = data;
-
-    double                       latency;
-    corral_report_t              report;
-    ngx_http_corral_slot_view_t  view;
-
-    ngx_http_corral_metrics_print(out,
-        "%s{\"instance_id\":\"%V\",\"incarnation\":%uD,\"weight\":%uD,"
-        "\"priority\":%uD,\"state\":\"%s\",\"health\":\"%s\",\"address\":",
-        out->items++ ? "," : "", &instance->id, instance->incarnation,
-        instance->weight, instance->priority,
-        ngx_http_corral_status_states[instance->state],
-        ngx_http_corral_status_healths[instance->health]);
-
-    ngx_http_corral_metrics_string(out, &instance->address);
-
-    if (ngx_http_corral_table_view_ref(instance->ref, &view)) {
-        ngx_http_corral_metrics_print(out,
-            ",\"active\":%uD,\"reserved\":%uD,\"remote\":%uD"
-            ",\"availability\":\"%s\",\"rest_ms\":%M,\"ramp\":%.3f",
-            view.active, view.reserved, view.remote,
-            ngx_http_corral_status_avails[view.avail], view.rest,
-            (double) ngx_http_corral_table_ramp(instance->ref,
-                                                out->service->slow_start)
-            / CORRAL_HEALTH_WHOLE);
-
-        if (ngx_http_corral_table_latency(instance->ref, &latency)) {
-            ngx_http_corral_metrics_print(out, ",\"latency_ms\":%.1f", latency);
-        }
-
-        if (ngx_http_corral_table_report(instance->ref, &report)) {
-            ngx_http_corral_metrics_print(out,
-                ",\"report\":{\"percent\":%uD,\"maxconn\":%uD,"
-                "\"state\":\"%s\"}", report.percent, report.maxconn,
-                ngx_http_corral_status_reports[report.state]);
-        }
-
-        ngx_http_corral_status_totals(out, &view.totals);
-    }
-
-    ngx_http_corral_metrics_print(out, "}");
-}
-
-
-#define ngx_http_corral_status_total(field, text)                             \
-    ngx_http_corral_metrics_print(out, ",\"" #field "\":%uL", totals->field);
-
-
-static void
-ngx_http_corral_status_totals(ngx_http_corral_metrics_out_t *out,
-    ngx_http_corral_totals_t *totals)
-{
-    NGX_HTTP_CORRAL_TOTALS(ngx_http_corral_status_total)
 }
 
 

@@ -35,9 +35,6 @@ void ngx_http_corral_publish_closed(void);
 /* Renews the lease and publishes differences of the connection list. */
 void ngx_http_corral_publish_beat(void);
 
-/* A pair was opened or closed. */
-void ngx_http_corral_publish_connections(void);
-
 /* So many requests wait in this worker for a service. */
 void ngx_http_corral_publish_waiting(ngx_str_t *service_id,
     ngx_uint_t waiting);
@@ -58,6 +55,10 @@ ngx_int_t ngx_http_corral_publish_ask(ngx_http_corral_redis_reply_pt cb,
 /* Sends a command whose answer nobody waits for; dropped if not connected. */
 void ngx_http_corral_publish_send(ngx_uint_t argc, ngx_str_t *argv);
 
+/* Prolongs a key by the time of a lease; cb as with ask, or NULL. */
+void ngx_http_corral_publish_expire(ngx_str_t *key,
+    ngx_http_corral_redis_reply_pt cb);
+
 /*
  * The inside of a JSON string, of at most max bytes of value.  Writes up to six
  * times as much, returns the end.
@@ -67,6 +68,19 @@ u_char *ngx_http_corral_publish_escape(u_char *p, ngx_str_t *value,
 
 /* Takes the lease back. */
 void ngx_http_corral_publish_bye(void);
+
+/*
+ * ngx_http_corral_publish_list.c: the connections of this worker.  init, key,
+ * connected, closed and beat are for ngx_http_corral_publish.c alone, which
+ * calls each in its function of that name.  changed: a pair was opened or
+ * closed.
+ */
+ngx_int_t ngx_http_corral_publish_list_init(ngx_pool_t *pool);
+ngx_str_t *ngx_http_corral_publish_list_key(void);
+void ngx_http_corral_publish_list_connected(void);
+void ngx_http_corral_publish_list_closed(void);
+void ngx_http_corral_publish_list_beat(void);
+void ngx_http_corral_publish_list_changed(void);
 
 
 #endif /* _NGX_HTTP_CORRAL_PUBLISH_H_INCLUDED_ */

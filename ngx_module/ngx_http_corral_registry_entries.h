@@ -201,7 +201,31 @@ extern ngx_http_corral_registry_t  ngx_http_corral_reg;
  */
 ngx_int_t ngx_http_corral_registry_build(ngx_http_corral_sentry_t *s);
 
-/* Counts and logs a refused document; returns NGX_DECLINED. */
+/*
+ * ngx_http_corral_registry.c: the entry of a service or an instance; create: it
+ * is made if there is none.  NULL: there is none, the id is too long, or no
+ * memory.
+ */
+ngx_http_corral_sentry_t *ngx_http_corral_registry_service(ngx_str_t *id,
+    ngx_uint_t create);
+ngx_http_corral_ientry_t *ngx_http_corral_registry_instance(ngx_str_t *id,
+    ngx_uint_t create);
+
+/*
+ * Puts an instance under its service, whose document may come later.
+ * NGX_ERROR: no memory.
+ */
+ngx_int_t ngx_http_corral_registry_attach(ngx_http_corral_ientry_t *i,
+    corral_str_t *service_id);
+
+/* The update touches it; an instance touches its service. */
+void ngx_http_corral_registry_mark(ngx_http_corral_sentry_t *s);
+void ngx_http_corral_registry_mark_instance(ngx_http_corral_ientry_t *i);
+
+/*
+ * ngx_http_corral_registry_put.c: counts and logs a refused document; returns
+ * NGX_DECLINED.
+ */
 ngx_int_t ngx_http_corral_registry_refuse(ngx_uint_t line, char *err);
 
 /*
@@ -242,9 +266,6 @@ void ngx_http_corral_registry_split_tick(void);
 
 /* ngx_palloc() in the form that the pure files call */
 void *ngx_http_corral_registry_palloc(void *data, size_t size);
-
-/* microseconds of a clock that only goes forward, for budgets */
-uint64_t ngx_http_corral_registry_usec(void);
 
 
 #endif /* _NGX_HTTP_CORRAL_REGISTRY_ENTRIES_H_INCLUDED_ */

@@ -6,6 +6,7 @@
  */
 
 
+#include "ngx_http_corral_clock.h"
 #include "ngx_http_corral_registry_entries.h"
 
 
@@ -63,7 +64,7 @@ ngx_http_corral_registry_print_next(ngx_msec_t budget, ngx_str_t *image,
     ngx_http_corral_registry_t  *reg;
 
     reg = &ngx_http_corral_reg;
-    start = ngx_http_corral_registry_usec();
+    start = ngx_http_corral_clock();
 
     if (reg->image_swaps != reg->swaps || reg->updating) {
         return NGX_DECLINED;
@@ -94,9 +95,7 @@ ngx_http_corral_registry_print_next(ngx_msec_t budget, ngx_str_t *image,
 
         reg->image_next = ngx_queue_next(q);
 
-        if (ngx_http_corral_registry_usec() - start
-            >= (uint64_t) budget * 1000)
-        {
+        if (ngx_http_corral_clock() - start >= (uint64_t) budget * 1000) {
             return NGX_AGAIN;
         }
     }

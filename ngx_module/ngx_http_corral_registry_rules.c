@@ -11,6 +11,7 @@
  */
 
 
+#include "ngx_http_corral_clock.h"
 #include "ngx_http_corral_registry_entries.h"
 
 
@@ -355,7 +356,7 @@ ngx_http_corral_registry_rules_build(uint64_t start, uint64_t budget)
         reg->position = ngx_rbtree_next(&reg->order, reg->position);
 
         if (n % NGX_HTTP_CORRAL_REGISTRY_RULES_STEP == 0
-            && ngx_http_corral_registry_usec() - start >= budget)
+            && ngx_http_corral_clock() - start >= budget)
         {
             return NGX_AGAIN;
         }
@@ -434,7 +435,7 @@ ngx_http_corral_registry_rules_settle(uint64_t start, uint64_t budget)
         ngx_http_corral_registry_rules_forget(e);
 
         if (n % NGX_HTTP_CORRAL_REGISTRY_RULES_STEP == 0
-            && ngx_http_corral_registry_usec() - start >= budget)
+            && ngx_http_corral_clock() - start >= budget)
         {
             return NGX_AGAIN;
         }

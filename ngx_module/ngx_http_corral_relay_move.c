@@ -1,8 +1,9 @@
 
 /*
- * To another instance: a pair whose agent was lost keeps its client, gives its
- * hold back, waits for its turn, and repeats the handshake with an instance
- * that was not tried.  The client's socket is not read meanwhile.
+ * A pair leaves its instance: it keeps its client, gives its hold back, waits
+ * for its turn, and is tried with instances that were not tried, in rounds,
+ * until one takes it or the time is up.  The client's socket is not read
+ * meanwhile.
  *
  * An agent is lost when its connection is reset or ends without a Close, when
  * it does not answer a ping, and when it says Close 1001 (going away) or 1012
@@ -13,17 +14,13 @@
  * that whatever happens to the pair then is the end of a pair with a dead
  * agent.  A close of our own cancels the move.
  *
- * The handshake is that of ngx_http_corral_handshake.c, with a request that
- * stands in for the one that is gone; its pool lives as long as one round.
+ * How it joins the next one is ngx_http_corral_relay_move_join.c's affair.
  */
 
 
 #include "ngx_http_corral.h"
-#include "ngx_http_corral_handshake.h"
-#include "ngx_http_corral_relay.h"
 #include "ngx_http_corral_relay_pair.h"
 #include "ngx_http_corral_relay_resume.h"
-#include "ngx_http_corral_sync.h"
 
 
 #define NGX_HTTP_CORRAL_MOVE_FIRST  50        /* ms until the second round */
@@ -41,106 +38,6 @@ static ngx_int_t ngx_http_corral_relay_move_start(ngx_http_corral_pair_t *p,
     ngx_uint_t died);
 static ngx_int_t ngx_http_corral_relay_move_begin(ngx_http_corral_pair_t *p);
 static void ngx_http_corral_relay_move_detach(ngx_http_corral_pair_t *p);
-static void ngx_http_corral_relay_move_handler(ngx_event_t *ev);
-static ngx_http_corral_handshake_t *ngx_http_corral_relay_move_handshake(
-    ngx_http_corral_resume_t *resume, ngx_pool_t *pool);
-static ngx_int_t ngx_http_corral_relay_move_request(
-    ngx_http_corral_resume_t *resume, ngx_http_corral_handshake_t *h);
-static void ngx_http_corral_relay_move_round(ngx_http_corral_resume_t *resume);
-static void ngx_http_corral_relay_move_attach(ngx_http_corral_pair_t *p,
-    ngx_http_corral_handshake_t *h);
-static void ngx_http_corral_relay_move_record(ngx_http_corral_pair_t *p,
-    ngx_http_corral_handshake_t *h);
-static void ngx_http_corral_relay_move_kept(ngx_http_corral_pair_t *p,
-    ngx_http_corral_handshake_t *h);
-static void ngx_http_corral_relay_move_free(ngx_http_corral_resume_t *resume);
-
-
-/*
- * Gives a new pair what it needs to go on with another instance, if its service
- * wants that: copies what was agreed.  NGX_OK, also if nothing is needed;
- * NGX_ERROR: no memory.
- */
-
-ngx_int_t
-ngx_http_corral_relay_resume_create(ngx_http_corral_pair_t *p,
-    ngx_http_corral_ctx_t *ctx, ngx_http_corral_agreed_t *agreed)
-{
-    u_char                    *last;
-    ngx_uint_t                 i;
-    ngx_str_t                 *from[4], *to[4];
-    ngx_http_corral_shared_t  *shared;
-    ngx_http_corral_resume_t  *resume;
-
-    shared = p->shared;
-
-    if (shared->terms.failover == CORRAL_FAILOVER_CLOSE
-        || (shared->terms.failover == CORRAL_FAILOVER_REPLAY
-            && shared->rules == 0))
-    {
-        return NGX_OK;
-    }
-
-    resume = ngx_calloc(sizeof(ngx_http_corral_resume_t)
-                        + agreed->request.len + agreed->accept.len
-                        + agreed->protocol.len + agreed->extensions.len,
-                        ngx_cycle->log);
-    if (resume == NULL) {
-        return NGX_ERROR;
-    }
-
-    from[0] = &agreed->request;
-    from[1] = &agreed->accept;
-    from[2] = &agreed->protocol;
-    from[3] = &agreed->extensions;
-    to[0] = &resume->agreed.request;
-    to[1] = &resume->agreed.accept;
-    to[2] = &resume->agreed.protocol;
-    to[3] = &resume->agreed.extensions;
-    last = resume->data;
-
-    for (i = 0; i < 4; i++) {
-        to[i]->data = last;
-        to[i]->len = from[i]->len;
-        last = ngx_cpymem(last, from[i]->data, from[i]->len);
-    }
-
-    resume->pair = p;
-    resume->key = ctx->instance.key;
-
-    if (shared->rules) {
-        resume->rules = (corral_answer_rules_t *)
-                            ((u_char *) shared + shared->rules);
-        resume->reset.data = (u_char *) (resume->rules + 1);
-        resume->reset.len = shared->reset_len;
-    }
-
-    corral_journal_init(&resume->journal, &ngx_http_corral_relay_journals,
-                        shared->terms.journal_size);
-
-    resume->event.handler = ngx_http_corral_relay_move_handler;
-    resume->event.log = ngx_cycle->log;
-
-    p->resume = resume;
-
-    return NGX_OK;
-}
-
-
-/* The pair ends. */
-
-void
-ngx_http_corral_relay_resume_free(ngx_http_corral_pair_t *p)
-{
-    ngx_http_corral_relay_move_cancel(p);
-
-    corral_journal_free(&p->resume->journal);
-    ngx_http_corral_relay_hold_drop(&p->resume->halves[0]);
-    ngx_http_corral_relay_hold_drop(&p->resume->halves[1]);
-
-    ngx_free(p->resume);
-    p->resume = NULL;
-}
 
 
 /*
@@ -466,8 +363,7 @@ ngx_http_corral_relay_move_cancel(ngx_http_corral_pair_t *p)
     }
 
     if (resume->handshake) {
-        ngx_http_corral_handshake_drop(resume->handshake, 0);
-        ngx_http_corral_relay_move_free(resume);
+        ngx_http_corral_relay_move_drop(resume);
     }
 
     ngx_http_corral_relay_pace_leave(resume);
@@ -501,7 +397,9 @@ ngx_http_corral_relay_move_cancel(ngx_http_corral_pair_t *p)
 }
 
 
-static void
+/* The event of a move: a send has failed, or time has passed. */
+
+void
 ngx_http_corral_relay_move_handler(ngx_event_t *ev)
 {
     ngx_msec_int_t             left;
@@ -563,158 +461,9 @@ ngx_http_corral_relay_move_over(ngx_http_corral_pair_t *p, ngx_uint_t code,
 }
 
 
-/* It is this pair's turn: begins a handshake. */
+/* Nobody took the pair: another round later, until the deadline. */
 
 void
-ngx_http_corral_relay_move_try(ngx_http_corral_resume_t *resume)
-{
-    ngx_pool_t                   *pool;
-    ngx_http_corral_handshake_t  *h;
-
-    resume->state = NGX_HTTP_CORRAL_MOVE_TRYING;
-
-    pool = ngx_create_pool(4096,
-           resume->pair->sides[NGX_HTTP_CORRAL_CLIENT].connection->log);
-
-    h = pool ? ngx_http_corral_relay_move_handshake(resume, pool) : NULL;
-
-    if (h == NULL) {
-
-        if (pool) {
-            ngx_destroy_pool(pool);
-        }
-
-        ngx_http_corral_relay_move_round(resume);
-        return;
-    }
-
-    resume->handshake = h;
-
-    /* may fail at once, and call ngx_http_corral_relay_move_failed() */
-
-    ngx_http_corral_handshake_connect(h);
-}
-
-
-static ngx_http_corral_handshake_t *
-ngx_http_corral_relay_move_handshake(ngx_http_corral_resume_t *resume,
-    ngx_pool_t *pool)
-{
-    ngx_msec_int_t                 half;
-    ngx_http_request_t            *r;
-    ngx_http_upstream_t           *u;
-    ngx_http_corral_pair_t        *p;
-    ngx_http_corral_websocket_t   *ws;
-    ngx_http_corral_handshake_t   *h;
-    ngx_http_corral_record_end_t   end;
-
-    p = resume->pair;
-
-    ws = ngx_pcalloc(pool, sizeof(ngx_http_corral_websocket_t));
-    u = ngx_pcalloc(pool, sizeof(ngx_http_upstream_t));
-    h = ngx_pcalloc(pool, sizeof(ngx_http_corral_handshake_t));
-
-    if (ws == NULL || u == NULL || h == NULL) {
-        return NULL;
-    }
-
-    ngx_http_corral_relay_end_of(p, ws, &end);
-
-    r = ngx_http_corral_record_request(p->record, &end, pool);
-    if (r == NULL) {
-        return NULL;
-    }
-
-    h->request = r;
-    h->ctx = ngx_http_corral_get_ctx(r);
-    h->conf = ngx_http_get_module_loc_conf(r,
-                                           ngx_http_corral_websocket_module);
-    h->pair = p;
-    h->agreed = &resume->agreed;
-    h->terms = p->shared->terms;
-    h->tries = h->terms.tries;
-
-    /* one that hangs leaves time for another one */
-
-    half = h->terms.hold_time / 2;
-    h->terms.connect_timeout = ngx_min(h->terms.connect_timeout, half);
-    h->terms.handshake_timeout = ngx_min(h->terms.handshake_timeout, half);
-
-    r->upstream = u;
-
-    u->upstream = h->conf->upstream;
-    u->peer.log = r->connection->log;
-    u->peer.log_error = NGX_ERROR_ERR;
-    u->peer.start_time = ngx_current_msec;
-    ngx_str_set(&u->schema, "ws://");
-
-    if (ngx_http_corral_relay_move_request(resume, h) != NGX_OK
-        || ngx_http_corral_upstream_init_peer(r, h->conf->upstream) != NGX_OK)
-    {
-        return NULL;
-    }
-
-    u->peer.tries = h->terms.tries;
-
-    /* it had a place in its service, and its pace is our affair */
-
-    h->ctx->moved = 1;
-
-    /* the one that was lost may be there again in a later round */
-
-    if (resume->rounds == 0) {
-        h->ctx->tried[0] = resume->key;
-        h->ctx->ntried = 1;
-        h->ctx->wanted = resume->wanted;
-
-    } else if (resume->rounds == 1 && resume->wanted) {
-        h->ctx->tried[0] = resume->wanted;  /* it did not take it */
-        h->ctx->ntried = 1;
-    }
-
-    return h;
-}
-
-
-/* the request that the first agent got, and the number of this one */
-
-static ngx_int_t
-ngx_http_corral_relay_move_request(ngx_http_corral_resume_t *resume,
-    ngx_http_corral_handshake_t *h)
-{
-    ngx_str_t  *request;
-
-    request = &resume->agreed.request;
-
-    h->out = ngx_create_temp_buf(h->request->pool, request->len
-                                 + sizeof("Corral-Resume: " CRLF CRLF)
-                                 + NGX_INT32_LEN);
-    if (h->out == NULL) {
-        return NGX_ERROR;
-    }
-
-    h->out->last = ngx_sprintf(h->out->last, "%VCorral-Resume: %uD" CRLF CRLF,
-                               request, resume->resumed + 1);
-
-    return NGX_OK;
-}
-
-
-/* no instance took the pair: another round later, until the deadline */
-
-void
-ngx_http_corral_relay_move_failed(ngx_http_corral_handshake_t *h)
-{
-    ngx_http_corral_resume_t  *resume;
-
-    resume = h->pair->resume;
-
-    ngx_http_corral_relay_move_free(resume);
-    ngx_http_corral_relay_move_round(resume);
-}
-
-
-static void
 ngx_http_corral_relay_move_round(ngx_http_corral_resume_t *resume)
 {
     ngx_msec_t      wait;
@@ -736,256 +485,4 @@ ngx_http_corral_relay_move_round(ngx_http_corral_resume_t *resume)
     ngx_add_timer(&resume->event,
                   (ngx_msec_t) ngx_max(ngx_min((ngx_msec_int_t) wait, left),
                                        1));
-}
-
-
-/* gives the handshake back; its connection was taken or dropped before */
-
-static void
-ngx_http_corral_relay_move_free(ngx_http_corral_resume_t *resume)
-{
-    ngx_pool_t  *pool;
-
-    pool = resume->handshake->request->pool;
-
-    resume->handshake = NULL;
-    ngx_destroy_pool(pool);
-}
-
-
-/* another instance has taken the pair */
-
-void
-ngx_http_corral_relay_move_joined(ngx_http_corral_handshake_t *h)
-{
-    ngx_log_t                 *log;
-    ngx_http_corral_pair_t    *p;
-    ngx_http_corral_resume_t  *resume;
-
-    p = h->pair;
-    resume = p->resume;
-    log = p->sides[NGX_HTTP_CORRAL_CLIENT].connection->log;
-
-    ngx_http_corral_relay_move_record(p, h);
-    ngx_http_corral_relay_move_attach(p, h);
-
-    resume->key = h->ctx->instance.key;
-    resume->heard = p->sides[NGX_HTTP_CORRAL_AGENT].bytes;
-    resume->joined = ngx_current_msec;
-    resume->resumed++;
-    resume->wanted = 0;
-
-    ngx_http_corral_table_move(&p->hold, &h->ctx->hold);
-    ngx_http_corral_table_local(p->hold.ref)->connections++;
-    ngx_http_corral_table_local(p->shared->terms.ref)->moves++;
-
-    log->action = "relaying WebSocket";
-
-    ngx_http_corral_relay_pace_leave(resume);
-    ngx_http_corral_relay_move_free(resume);
-
-    resume->state = NGX_HTTP_CORRAL_MOVE_REPLAYING;
-    p->moving = 0;
-
-    ngx_http_corral_relay_list_use(p);
-    ngx_http_corral_sync_connections();
-    ngx_http_corral_relay_time_start(p);
-
-    if (resume->rules) {
-        ngx_http_corral_relay_replay_go_on(p);
-
-    } else {
-
-        if (p->sides[NGX_HTTP_CORRAL_AGENT].tail) {
-            ngx_http_corral_relay_flush(p, &p->sides[NGX_HTTP_CORRAL_AGENT]);
-        }
-
-        ngx_http_corral_relay_move_done(p);
-    }
-
-    if (p->ending || p->ended) {
-        ngx_http_corral_relay_settle(p);
-    }
-}
-
-
-/* the agent's side with its new agent */
-
-static void
-ngx_http_corral_relay_move_attach(ngx_http_corral_pair_t *p,
-    ngx_http_corral_handshake_t *h)
-{
-    size_t                     n;
-    ngx_connection_t          *c;
-    ngx_http_upstream_t       *u;
-    ngx_http_corral_side_t    *agent;
-    ngx_http_core_loc_conf_t  *clcf;
-
-    agent = &p->sides[NGX_HTTP_CORRAL_AGENT];
-    u = h->request->upstream;
-    c = u->peer.connection;
-
-    u->peer.connection = NULL;
-    u->peer.sockaddr = NULL;
-
-    if (c->read->timer_set) {
-        ngx_del_timer(c->read);
-    }
-
-    if (c->write->timer_set) {
-        ngx_del_timer(c->write);
-    }
-
-    clcf = ngx_http_get_module_loc_conf(h->request, ngx_http_core_module);
-
-    if (clcf->tcp_nodelay) {
-        (void) ngx_tcp_nodelay(c);
-    }
-
-    c->data = p;
-    c->read->handler = ngx_http_corral_relay_handler;
-    c->write->handler = ngx_http_corral_relay_handler;
-
-    agent->connection = c;
-    agent->eof = 0;
-    agent->mute = 0;
-    agent->heard = ngx_http_corral_relay_now();
-
-    corral_frame_init(&agent->frame,
-                      (h->deflate ? CORRAL_FRAME_DEFLATE : 0)
-                      | (ngx_http_corral_relay_limit_metered(p,
-                                                     NGX_HTTP_CORRAL_AGENT)
-                         ? CORRAL_FRAME_METERED : 0));
-
-    p->resume->before = agent->bytes;
-
-    n = h->in->last - h->in->pos;
-
-    if (n) {
-        agent->rest = ngx_http_corral_relay_bytes(h->in->pos, n, n, c->log);
-        agent->early = 1;
-
-        if (agent->rest == NULL) {
-            p->reset = 1;
-            p->ended = 1;
-        }
-    }
-
-    ngx_post_event(c->read, &ngx_posted_events);
-}
-
-
-/* logs and lists must know the new instance */
-
-static void
-ngx_http_corral_relay_move_record(ngx_http_corral_pair_t *p,
-    ngx_http_corral_handshake_t *h)
-{
-    ngx_http_corral_record_t      *record;
-    ngx_http_corral_websocket_t    ws;
-    ngx_http_corral_record_end_t   end;
-
-    ngx_http_corral_relay_end_of(p, &ws, &end);
-
-    record = ngx_http_corral_record_move(p->record, h->ctx,
-                                         h->request->upstream->state,
-                                         h->request->upstream->start_time,
-                                         &end);
-    if (record == NULL) {
-        ngx_log_error(NGX_LOG_ERR, end.connection->log, 0,
-                      "no memory to note that a WebSocket goes on with "
-                      "instance \"%V\"", &h->ctx->instance.id);
-
-    } else {
-        ngx_free(p->record);
-        p->record = record;
-    }
-
-    if (p->kept) {
-        ngx_http_corral_relay_move_kept(p, h);
-    }
-}
-
-
-/* the same in the request, if that is there still */
-
-static void
-ngx_http_corral_relay_move_kept(ngx_http_corral_pair_t *p,
-    ngx_http_corral_handshake_t *h)
-{
-    u_char                     *data;
-    ngx_str_t                  *peer, *id, *name;
-    ngx_http_request_t         *r;
-    ngx_http_corral_ctx_t      *ctx;
-    ngx_http_upstream_state_t  *state;
-
-    r = p->sides[NGX_HTTP_CORRAL_CLIENT].connection->data;
-    ctx = ngx_http_corral_find_ctx(r);
-    id = &h->ctx->instance.id;
-    name = &h->ctx->instance.name;
-
-    state = r->upstream->state;
-    state->response_time = ngx_current_msec - r->upstream->start_time;
-    state->response_length = p->sides[NGX_HTTP_CORRAL_AGENT].bytes
-                             - p->resume->before;
-    state->bytes_received += state->response_length;
-    state->bytes_sent = p->resume->sent;
-
-    state = ngx_array_push(r->upstream_states);
-    peer = ngx_palloc(r->pool, sizeof(ngx_str_t));
-    data = ngx_pnalloc(r->pool, id->len + name->len);
-
-    if (state == NULL || peer == NULL || data == NULL) {
-        return;
-    }
-
-    ctx->instance.ref = h->ctx->instance.ref;
-    ctx->instance.key = h->ctx->instance.key;
-    ctx->instance.id.len = id->len;
-    ctx->instance.id.data = data;
-    ctx->instance.name.len = name->len;
-    ctx->instance.name.data = ngx_cpymem(data, id->data, id->len);
-    ngx_memcpy(ctx->instance.name.data, name->data, name->len);
-
-    *peer = ctx->instance.name;
-    *state = *h->request->upstream->state;
-    state->peer = peer;
-
-    r->upstream->state = state;
-    r->upstream->start_time = h->request->upstream->start_time;
-}
-
-
-/* All is said that had to be: the client is heard again. */
-
-void
-ngx_http_corral_relay_move_done(ngx_http_corral_pair_t *p)
-{
-    ngx_str_t                  instance;
-    ngx_http_corral_side_t    *client;
-    ngx_http_corral_resume_t  *resume;
-
-    resume = p->resume;
-    client = &p->sides[NGX_HTTP_CORRAL_CLIENT];
-
-    if (resume->state != NGX_HTTP_CORRAL_MOVE_REPLAYING) {
-        return;                             /* it was lost again meanwhile */
-    }
-
-    if (resume->event.timer_set) {
-        ngx_del_timer(&resume->event);
-    }
-
-    resume->state = NGX_HTTP_CORRAL_MOVE_NONE;
-
-    instance = ngx_http_corral_record_string(p->record,
-                                           NGX_HTTP_CORRAL_RECORD_INSTANCE_ID);
-
-    ngx_log_error(NGX_LOG_INFO, client->connection->log, 0,
-                  "WebSocket goes on with instance \"%V\": after %M ms, with "
-                  "%ui messages sent again", &instance,
-                  ngx_current_msec - resume->lost, resume->replayed);
-
-    client->paused = 0;
-    ngx_post_event(client->connection->read, &ngx_posted_events);
 }

@@ -102,11 +102,15 @@ ngx_http_corral_relay_hold_boundary(ngx_http_corral_pair_t *p, ngx_uint_t i)
 }
 
 
-/* ngx_http_corral_relay_move.c: to another instance */
+/* ngx_http_corral_relay_resume.c */
 
 ngx_int_t ngx_http_corral_relay_resume_create(ngx_http_corral_pair_t *p,
     ngx_http_corral_ctx_t *ctx, ngx_http_corral_agreed_t *agreed);
 void ngx_http_corral_relay_resume_free(ngx_http_corral_pair_t *p);
+
+
+/* ngx_http_corral_relay_move.c: away from an instance */
+
 ngx_int_t ngx_http_corral_relay_move_lost(ngx_http_corral_pair_t *p,
     ngx_uint_t lost);
 ngx_int_t ngx_http_corral_relay_move_mute(ngx_http_corral_pair_t *p);
@@ -114,9 +118,16 @@ ngx_int_t ngx_http_corral_relay_move_leave(ngx_http_corral_pair_t *p,
     corral_frame_result_t *res);
 ngx_int_t ngx_http_corral_relay_move_away(ngx_http_corral_pair_t *p);
 void ngx_http_corral_relay_move_cancel(ngx_http_corral_pair_t *p);
-void ngx_http_corral_relay_move_try(ngx_http_corral_resume_t *resume);
+void ngx_http_corral_relay_move_round(ngx_http_corral_resume_t *resume);
+void ngx_http_corral_relay_move_handler(ngx_event_t *ev);
 void ngx_http_corral_relay_move_over(ngx_http_corral_pair_t *p,
     ngx_uint_t code, ngx_str_t *reason);
+
+
+/* ngx_http_corral_relay_move_join.c: to another instance */
+
+void ngx_http_corral_relay_move_try(ngx_http_corral_resume_t *resume);
+void ngx_http_corral_relay_move_drop(ngx_http_corral_resume_t *resume);
 void ngx_http_corral_relay_move_done(ngx_http_corral_pair_t *p);
 
 

@@ -143,7 +143,7 @@ ngx_http_corral_sync_info(void)
 void
 ngx_http_corral_sync_connections(void)
 {
-    ngx_http_corral_publish_connections();
+    ngx_http_corral_publish_list_changed();
 }
 
 

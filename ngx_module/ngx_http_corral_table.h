@@ -163,6 +163,12 @@ void ngx_http_corral_table_tick(void);
 void ngx_http_corral_table_exiting(void);
 
 /*
+ * When a process was started: field 22 of /proc/PID/stat, 0 if it cannot be
+ * read.  With the pid it tells the process from a later one of the same pid.
+ */
+uint64_t ngx_http_corral_table_start_time(ngx_pid_t pid);
+
+/*
  * Finds or makes the slot of a key ("i:instance_id:incarnation" or
  * "s:service_id", up to 96 bytes).  Returns slot NGX_HTTP_CORRAL_NO_SLOT if
  * the zone is full: the instance works, but is not counted.  Takes the lock.

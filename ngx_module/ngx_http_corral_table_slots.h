@@ -161,6 +161,14 @@ ngx_msec_t ngx_http_corral_table_rests(ngx_http_corral_shslot_t *slot);
 void ngx_http_corral_table_add_totals(ngx_http_corral_shslot_t *slot,
     ngx_http_corral_totals_t *delta);
 
+/*
+ * ngx_http_corral_table_process.c.  enter: gives this process a column; logs if
+ * none is free.  leave: gives it back.  tick: clears those of dead processes.
+ */
+void ngx_http_corral_table_process_enter(ngx_log_t *log);
+void ngx_http_corral_table_process_leave(void);
+void ngx_http_corral_table_process_tick(void);
+
 /* The suspects of this worker's zone. */
 void ngx_http_corral_table_suspect_init(ngx_http_corral_suspects_t *suspects);
 

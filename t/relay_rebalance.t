@@ -61,6 +61,7 @@ $t->write_file_expand('nginx.conf', <<'EOF')->plan(44);
 %%TEST_GLOBALS%%
 
 events {
+    worker_connections  1024;
 }
 
 http {

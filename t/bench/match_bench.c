@@ -1,4 +1,5 @@
 /* links: ngx_module/corral_match.c ngx_module/corral_match_index.c */
+/* links: ngx_module/corral_match_compile.c */
 /* links: ngx_module/corral_decode.c ngx_module/corral_decode_fields.c */
 /* links: ngx_module/common/corral_duration.c -ljansson -lz -lpcre2-8 */
 

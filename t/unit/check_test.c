@@ -1,4 +1,5 @@
 /* links: controlplane/model/route.c ngx_module/corral_match.c */
+/* links: ngx_module/corral_match_compile.c */
 /* links: ngx_module/corral_decode.c ngx_module/corral_decode_fields.c */
 /* links: ngx_module/corral_learn.c -lpcre2-8 */
 /* links: controlplane/model/check.c controlplane/model/rules.c */

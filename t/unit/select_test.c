@@ -2,6 +2,7 @@
 /* links: controlplane/model/rules.c controlplane/model/doc.c */
 /* links: controlplane/model/view.c controlplane/model/state.c */
 /* links: controlplane/model/route.c ngx_module/corral_match.c */
+/* links: ngx_module/corral_match_compile.c */
 /* links: ngx_module/corral_decode.c ngx_module/corral_decode_fields.c */
 /* links: ngx_module/corral_learn.c -lpcre2-8 */
 /* links: controlplane/base/clock.c ngx_module/common/corral_duration.c */

@@ -80,8 +80,8 @@ void corral_answer_begin_agent(const corral_answer_rules_t *rules,
     corral_pointer_scan_t *scan);
 corral_answer_t corral_answer_of_client(const corral_answer_rules_t *rules,
     const corral_pointer_scan_t *scan);
-uint64_t corral_answer_content(const corral_pointer_scan_t *scan,
-    const void *data, size_t len);
+uint64_t corral_answer_content(const uint64_t key[2],
+    const corral_pointer_scan_t *scan, const void *data, size_t len);
 corral_answer_t corral_answer_of_agent(const corral_answer_rules_t *rules,
     const corral_pointer_scan_t *scan);
 

@@ -1,7 +1,9 @@
 
 /*
  * Step 1, identity: which headers may pass.  Runs in the access phase, so that
- * "satisfy" and "deny" take part.
+ * "satisfy" and "deny" take part.  With "satisfy any" nginx leaves that phase
+ * as soon as somebody agrees, perhaps a module that was loaded after this one
+ * and is therefore asked before it: so it runs behind that phase, too.
  *
  * Removes headers that only the gateway may set (corral-*, x-corral-*), checks
  * Origin, so that no foreign web page drives an agent, and appends the

@@ -56,6 +56,9 @@ static ngx_http_corral_step_t  ngx_http_corral_steps[] = {
     /* which headers may pass, and from which web pages */
     { NGX_HTTP_ACCESS_PHASE, ngx_http_corral_identity_handler },
 
+    /* the same, if "satisfy any" has passed it over: see there */
+    { NGX_HTTP_PRECONTENT_PHASE, ngx_http_corral_identity_handler },
+
     /* who is it, as those say who have verified it by now */
     { NGX_HTTP_PRECONTENT_PHASE, ngx_http_corral_who_handler },
 

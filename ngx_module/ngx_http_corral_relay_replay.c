@@ -11,8 +11,9 @@
  * When an agent is lost, a message that was in flight for the second time is
  * suspect: the client is closed with 1011, and for a minute whoever sends the
  * same, under whatever id, is closed, too, before any agent sees it.  But what
- * an agent has answered, to whomever, is not suspect.  Else the next agent gets
- * the preamble, whose answers are swallowed, and then what has no answer yet.
+ * an agent has answered, to whomever, is not suspect, nor what asks for nothing
+ * if one has read it.  Else the next agent gets the preamble, whose answers are
+ * swallowed, and then what has no answer yet.
  */
 
 
@@ -37,8 +38,12 @@ static uint64_t ngx_http_corral_relay_replay_hash(ngx_http_corral_pair_t *p,
     uint64_t content);
 static void ngx_http_corral_relay_replay_count(ngx_http_corral_pair_t *p,
     corral_answer_t *answer);
+static ngx_uint_t ngx_http_corral_relay_replay_answered(
+    ngx_http_corral_pair_t *p, corral_answer_t *answer);
+static void ngx_http_corral_relay_replay_read(ngx_http_corral_pair_t *p,
+    uint32_t seq);
 static void ngx_http_corral_relay_replay_acquit(ngx_http_corral_pair_t *p,
-    uint64_t key);
+    corral_journal_entry_t *e);
 static uint64_t *ngx_http_corral_relay_replay_known(ngx_http_corral_pair_t *p,
     corral_journal_entry_t *e);
 static void ngx_http_corral_relay_replay_accuse(ngx_http_corral_pair_t *p);
@@ -124,7 +129,9 @@ ngx_http_corral_relay_replay_client(ngx_http_corral_pair_t *p,
         answer = corral_answer_of_client(resume->rules, scan);
     }
 
-    answer.content = corral_answer_content(scan, data, len);
+    answer.content = corral_answer_content(
+                             ngx_http_corral_table_suspect_key(), scan, data,
+                             len);
 
     if (ngx_http_corral_table_suspects()
         && ngx_http_corral_table_suspect(
@@ -175,7 +182,6 @@ ngx_uint_t
 ngx_http_corral_relay_replay_agent(ngx_http_corral_pair_t *p,
     ngx_uint_t first, u_char *data, size_t len)
 {
-    ngx_uint_t                 swallowed;
     corral_answer_t            answer;
     ngx_http_corral_resume_t  *resume;
 
@@ -193,17 +199,60 @@ ngx_http_corral_relay_replay_agent(ngx_http_corral_pair_t *p,
     answer = corral_answer_of_agent(resume->rules,
                                     &ngx_http_corral_relay_scan);
 
-    if (answer.kind == CORRAL_ANSWER_FINAL) {
-        ngx_http_corral_relay_replay_acquit(p, answer.key);
+    return ngx_http_corral_relay_replay_answered(p, &answer);
+}
+
+
+/* The same of any message of the agent. */
+
+static ngx_uint_t
+ngx_http_corral_relay_replay_answered(ngx_http_corral_pair_t *p,
+    corral_answer_t *answer)
+{
+    corral_journal_entry_t    *e;
+    ngx_http_corral_resume_t  *resume;
+
+    resume = p->resume;
+
+    e = answer->kind >= CORRAL_ANSWER_STARTED
+        ? corral_journal_find(&resume->journal, answer->key) : NULL;
+
+    if (e) {
+        ngx_http_corral_relay_replay_read(p, e->seq - 1);
+
+        if (answer->kind == CORRAL_ANSWER_FINAL) {
+            ngx_http_corral_relay_replay_acquit(p, e);
+        }
     }
 
-    swallowed = corral_journal_answer(&resume->journal, &answer);
+    if (!corral_journal_answer(&resume->journal, answer)) {
+        return 0;
+    }
 
-    if (swallowed && resume->state == NGX_HTTP_CORRAL_MOVE_REPLAYING) {
+    if (resume->state == NGX_HTTP_CORRAL_MOVE_REPLAYING) {
         ngx_http_corral_relay_replay_go_on(p);
     }
 
-    return swallowed;
+    return 1;
+}
+
+
+/* what asks for nothing, up to seq, was read: more is never known of it */
+
+static void
+ngx_http_corral_relay_replay_read(ngx_http_corral_pair_t *p, uint32_t seq)
+{
+    corral_journal_t        *j;
+    corral_journal_entry_t  *e;
+
+    j = &p->resume->journal;
+
+    for (e = j->notes ? j->first : NULL; e; e = e->next) {
+
+        if (!e->request && e->open && e->sent && e->seq <= seq) {
+            ngx_http_corral_relay_replay_acquit(p, e);
+        }
+    }
 }
 
 
@@ -213,13 +262,10 @@ ngx_http_corral_relay_replay_agent(ngx_http_corral_pair_t *p,
  */
 
 static void
-ngx_http_corral_relay_replay_acquit(ngx_http_corral_pair_t *p, uint64_t key)
+ngx_http_corral_relay_replay_acquit(ngx_http_corral_pair_t *p,
+    corral_journal_entry_t *e)
 {
-    corral_journal_entry_t  *e;
-
-    e = corral_journal_find(&p->resume->journal, key);
-
-    if (e == NULL || e->content == 0) {
+    if (e->content == 0) {
         return;
     }
 
@@ -318,11 +364,7 @@ ngx_http_corral_relay_replay_end(ngx_http_corral_pair_t *p, ngx_uint_t i)
     } else if (half->scan) {
         answer = corral_answer_of_agent(resume->rules, half->scan);
 
-        if (corral_journal_answer(&resume->journal, &answer)
-            && resume->state == NGX_HTTP_CORRAL_MOVE_REPLAYING)
-        {
-            ngx_http_corral_relay_replay_go_on(p);
-        }
+        (void) ngx_http_corral_relay_replay_answered(p, &answer);
     }
 }
 
@@ -391,6 +433,7 @@ ngx_http_corral_relay_replay_pong(ngx_http_corral_pair_t *p,
 
     if (resume->asked) {
         resume->asked = 0;
+        ngx_http_corral_relay_replay_read(p, seq);
         corral_journal_seen(&resume->journal, seq);
         ngx_http_corral_relay_replay_ask(p);
     }

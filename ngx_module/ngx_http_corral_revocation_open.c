@@ -124,6 +124,17 @@ ngx_http_corral_revocation_open_check(ngx_http_corral_ctx_t *ctx)
 
     ngx_http_corral_table_local(ctx->terms.ref)->cut_revoked++;
 
+#if (NGX_HTTP_V2)
+
+    /* nginx would keep the RST_STREAM until another stream has something */
+
+    if (r->stream) {
+        ngx_post_event(r->stream->connection->connection->write,
+                       &ngx_posted_events);
+    }
+
+#endif
+
     /* as nginx ends one from outside: the cleanup of an upstream counts it */
 
     r->main->count++;

@@ -354,6 +354,16 @@ ngx_http_corral_who_value(ngx_http_request_t *r, ngx_http_complex_value_t *cv,
         return NGX_DECLINED;
     }
 
+    /* who reads a header takes them off, and has another one */
+
+    if (name == NULL && value->len
+        && (value->data[0] == ' ' || value->data[value->len - 1] == ' '))
+    {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "%s begins or ends with a space", what);
+        return NGX_DECLINED;
+    }
+
     return NGX_OK;
 }
 

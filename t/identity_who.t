@@ -66,7 +66,7 @@ push @rules, { name => 'canary', target_services => [ qw/a b c/ ],
 $t->state_file(services => \@services, instances => \@instances,
     rules => \@rules);
 
-$t->write_file_expand('nginx.conf', <<'EOC')->plan(58);
+$t->write_file_expand('nginx.conf', <<'EOC')->plan(61);
 
 %%TEST_GLOBALS%%
 
@@ -85,6 +85,9 @@ http {
     upstream agents {
         corral;
     }
+
+    map $arg_space $space_before { before ' '; }
+    map $arg_space $space_after { after ' '; }
 
     map $http_x_key $key_tenant {
         default  "";
@@ -164,6 +167,11 @@ http {
             corral_subject    $http_x_subject;
             corral_claim      plan $http_x_plan;
             proxy_pass        http://agents;
+        }
+
+        location /padded {
+            corral_subject  "$space_before$arg_sub$space_after";
+            proxy_pass      http://agents;
         }
 
         location = /verify {
@@ -302,6 +310,10 @@ for ([ 'x' x 200, 200 ], [ 'x' x 201, 403 ], [ "a\tb", 403 ], [ "\xff", 403 ],
     is(status('/text?service=a', "X-Subject: $subject"), $status,
         'subject of ' . length($subject) . " bytes: $status");
 }
+
+is(status("/padded?service=a&sub=ann$_"), 403, 'a space at an end')
+    for '&space=before', '&space=after';
+is(status('/padded?service=a&sub=ann'), 200, 'none');
 
 is(status('/text?service=a', 'X-Plan: ' . 'x' x 1024), 200, 'a long claim');
 

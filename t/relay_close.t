@@ -9,6 +9,7 @@ use warnings;
 use strict;
 
 use Test::More;
+use Socket qw/IPPROTO_TCP TCP_CORK/;
 
 BEGIN { use FindBin; chdir($FindBin::Bin); }
 
@@ -28,7 +29,7 @@ my $agent = $t->agent(id => 'echo.1', port => 8081);
 $t->state_file(services => [ { name => 'echo' } ],
     instances => [ $agent->instance('echo') ]);
 
-$t->write_file_expand('nginx.conf', <<'EOF')->plan(35);
+$t->write_file_expand('nginx.conf', <<'EOF')->plan(36);
 
 %%TEST_GLOBALS%%
 
@@ -173,6 +174,20 @@ $ws->send_raw($ws->frame(TEXT, '!close 1000') . $ws->frame(CLOSE,
     pack 'n', 1000));
 is($ws->close_code(), 1000, 'both at once');
 ok($ws->ended(), 'and all is over');
+
+# the agent is gone within a frame, so the client gets no Close, and says its
+# own with its end in one packet: that end is seen
+
+$ws = open_ws();
+$agent->push_raw("\x81\x7e\x01\x00half");
+$ws->read_some(1);
+$agent->drop();
+$ws->read_some(1);
+setsockopt $ws->socket(), IPPROTO_TCP, TCP_CORK, 1;
+$ws->send_close(1000);
+$ws->shutdown_write();
+ok(wait_for(sub { $t->instance('echo.1')->{active} == 0 }, 1),
+    'an end behind a Close');
 
 # each end was counted once
 

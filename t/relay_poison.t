@@ -33,7 +33,7 @@ $t->state_file(
         max_fails => 0, hold_time => '5s' } ],
     instances => [ map { $_->instance('ten') } @agents ]);
 
-$t->write_file_expand('nginx.conf', <<'EOF')->plan(12);
+$t->write_file_expand('nginx.conf', <<'EOF')->plan(17);
 
 %%TEST_GLOBALS%%
 
@@ -126,6 +126,33 @@ $ws = open_ws();
 say_to($ws, 77, 'poison', 'x');
 is($ws->close_code(), 1011, 'what kills has no answer, and is refused still');
 is(dead(), 2, 'two have died');
+
+# what asks for nothing is never answered: it is enough that agents have read it
+# and live; and an answer may be too long to be held
+
+my @note = (jsonrpc => '2.0', method => 'note');
+my @long = (method => 'fill', params => 100000);
+
+for (1 .. 40) {
+    $ws = open_ws();
+    $ws->send_text($json->encode({ @note }));
+    $ws = undef if length ask($ws, 1, @long[1, 3]) != 100000;
+}
+
+ok($ws, 'a note, and a long answer');
+
+$ws = open_ws();
+$ws->send_raw(join '', map { $ws->frame(1, $json->encode({ @$_ })) }
+    [ jsonrpc => '2.0', id => 1, method => 'poison', params => 'y' ],
+    \@note, [ jsonrpc => '2.0', id => 2, @long ]);
+is($ws->close_code(), 1011, 'the same beside what kills');
+ok(wait_for(sub { dead() == 4 }, 5), 'two more have died');
+
+$ws = open_ws();
+$ws->send_text($json->encode({ @note }));
+is(ask($ws, 1, 'echo', 'read'), 'read', 'the note is refused to nobody');
+is(length(ask(open_ws(), 1, @long[1, 3]) // ''), 100000,
+    'nor is what has a long answer');
 
 ###############################################################################
 

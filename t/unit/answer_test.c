@@ -14,6 +14,7 @@
 
 
 static corral_answer_rules_t  rules;
+static uint64_t               key[2] = { 1, 2 };
 
 
 static corral_answer_t
@@ -36,7 +37,7 @@ content(const char *json)
     corral_answer_begin_client(&rules, &s);
     corral_pointer_feed(&s, (const uint8_t *) json, strlen(json));
 
-    return corral_answer_content(&s, json, strlen(json));
+    return corral_answer_content(key, &s, json, strlen(json));
 }
 
 
@@ -200,6 +201,17 @@ test_content(void)
        "without an id");
     ok(content("kill") == content("kill") && content("kill") != content("kil"),
        "no JSON");
+
+    /* computed so that both had the same, when no key was needed */
+
+    ok(content("{\"id\":1,\"method\":\"kill\",\"x\":\"kvhzvoxplp=V?a=+||\"}")
+       != content("{\"id\":1,\"method\":\"tools/list\"}"), "a forged one");
+
+    /* the example of the paper: bytes 0 to 14, key 0 to 15 */
+
+    memcpy(key, "\0\1\2\3\4\5\6\7\10\11\12\13\14\15\16\17", 16);
+    ok(corral_answer_content(key, NULL, key, 15) == 0xa129ca6149be45e5,
+       "SipHash-2-4");
 }
 
 

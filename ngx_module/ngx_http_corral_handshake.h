@@ -1,6 +1,7 @@
 
 /*
- * The handshake with an agent.  See ngx_http_corral_handshake.c.
+ * The handshake with an agent.  See ngx_http_corral_handshake_start.c,
+ * ngx_http_corral_handshake.c and ngx_http_corral_handshake_head.c.
  */
 
 
@@ -79,7 +80,7 @@ struct ngx_http_corral_handshake_s {
 };
 
 
-/* The content handler of WebSockets. */
+/* ngx_http_corral_handshake_start.c: the content handler of WebSockets. */
 ngx_int_t ngx_http_corral_handshake_handler(ngx_http_request_t *r);
 
 /* Connects to the next instance and goes on from there by events. */

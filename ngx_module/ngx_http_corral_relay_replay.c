@@ -472,35 +472,38 @@ ngx_http_corral_relay_replay_lost(ngx_http_corral_pair_t *p, ngx_uint_t died,
 
 /*
  * Messages that were in flight at two deaths: those are under suspicion that
- * nobody has seen answered, or all of them if there is no such.
+ * nobody has seen answered.  If there is no such, chance has hit what is known,
+ * or what was harmless kills now: the next time it is under suspicion, too,
+ * unless it is answered before.
  */
 
 static void
 ngx_http_corral_relay_replay_accuse(ngx_http_corral_pair_t *p)
 {
-    ngx_uint_t               n, all;
+    ngx_uint_t               n;
     corral_journal_t        *j;
     corral_journal_entry_t  *e;
 
     j = &p->resume->journal;
+    n = 0;
 
-    for (all = 0; all < 2; all++) {
-        n = 0;
-
-        for (e = corral_journal_suspect(j, NULL); e;
-             e = corral_journal_suspect(j, e))
-        {
-            if (all
-                || *ngx_http_corral_relay_replay_known(p, e) != e->content)
-            {
-                ngx_http_corral_relay_replay_suspect(p, e);
-                n++;
-            }
+    for (e = corral_journal_suspect(j, NULL); e;
+         e = corral_journal_suspect(j, e))
+    {
+        if (*ngx_http_corral_relay_replay_known(p, e) != e->content) {
+            ngx_http_corral_relay_replay_suspect(p, e);
+            n++;
         }
+    }
 
-        if (n) {
-            return;
-        }
+    if (n) {
+        return;
+    }
+
+    for (e = corral_journal_suspect(j, NULL); e;
+         e = corral_journal_suspect(j, e))
+    {
+        *ngx_http_corral_relay_replay_known(p, e) = 0;
     }
 }
 

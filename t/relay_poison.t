@@ -30,14 +30,14 @@ my @agents = map { $t->agent(id => "ten.$_", socket => "ten-$_.sock",
 
 $t->state_file(
     services => [ { name => 'ten', failover => 'replay', answer => 'jsonrpc',
-        max_fails => 0, hold_time => '5s' } ],
+        max_fails => 0, hold_time => '5s', tries => 10 } ],
     instances => [ map { $_->instance('ten') } @agents ]);
 
-$t->write_file_expand('nginx.conf', <<'EOF')->plan(17);
+$t->write_file_expand('nginx.conf', <<'EOF')->plan(25);
 
 %%TEST_GLOBALS%%
 
-worker_processes  2;
+worker_processes  1;
 
 events {
 }
@@ -153,6 +153,21 @@ $ws->send_text($json->encode({ @note }));
 is(ask($ws, 1, 'echo', 'read'), 'read', 'the note is refused to nobody');
 is(length(ask(open_ws(), 1, @long[1, 3]) // ''), 100000,
     'nor is what has a long answer');
+
+# what was harmless and kills now: the first time it may have been chance
+
+is(ask(open_ws(), 1, 'echo', 'z'), 'z', 'harmless');
+$_->set(rpc_die => 'echo') for grep { $t->alive($_->pid()) } @agents;
+
+for my $deaths (6, 8, 8) {
+    $ws = open_ws();
+    say_to($ws, $deaths, 'echo', 'z');
+    is($ws->close_code(), 1011, 'closed');
+    ok(wait_for(sub { dead() == $deaths }, 5), "$deaths have died");
+}
+
+$_->set(rpc_die => '') for grep { $t->alive($_->pid()) } @agents;
+is(ask(open_ws(), 1, 'later', 300), 'late', 'others go on');
 
 ###############################################################################
 

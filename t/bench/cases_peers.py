@@ -266,8 +266,8 @@ def case_many(rig, opt):
 # at least, how the generator does k times that.
 
 USES = (
-    ('', 'a round trip', 20 * 200, lambda k: ('echo', dict(
-        connections=20, size=128, count=200 * k))),
+    ('', 'a round trip', 20 * 1000, lambda k: ('echo', dict(
+        connections=20, size=128, count=1000 * k))),
     ('-handshake', 'a handshake', 400, lambda k: ('rate', dict(
         connections=20, count=400 * k))),
 )

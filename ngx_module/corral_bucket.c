@@ -58,11 +58,19 @@ int
 corral_bucket_take(corral_bucket_t *b, uint64_t rate, uint64_t burst,
     uint64_t now)
 {
-    if (corral_bucket_at(b, rate, burst, now) < CORRAL_BUCKET_UNIT) {
+    int64_t  tokens;
+
+    tokens = corral_bucket_at(b, rate, burst, now);
+
+    if (tokens < CORRAL_BUCKET_UNIT) {
         return 0;
     }
 
-    corral_bucket_spend(b, rate, burst, 1, now);
+    b->tokens = tokens - CORRAL_BUCKET_UNIT;
+
+    if (now > b->time) {
+        b->time = now;
+    }
 
     return 1;
 }

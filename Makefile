@@ -10,6 +10,10 @@ TESTS ?= t/*.t
 JOBS ?= 2
 SECONDS ?= 60
 
+# nginx itself takes a variable of this name for sockets that it inherits
+
+unexport NGINX
+
 ifeq ($(origin CC),default)
 CC = gcc
 endif

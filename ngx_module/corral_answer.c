@@ -32,9 +32,6 @@ static int corral_answer_compile_names(corral_answer_names_t *names,
     const char *field, const corral_strs_t *list, char *err, size_t size);
 static int corral_answer_named(const corral_answer_names_t *names,
     const corral_pointer_value_t *value);
-static uint64_t corral_answer_hash(const uint64_t key[2], const uint8_t *p,
-    size_t n);
-static void corral_answer_round(uint64_t v[4], unsigned n);
 static uint64_t corral_answer_key(const corral_pointer_value_t *value);
 
 
@@ -223,100 +220,26 @@ corral_answer_of_client(const corral_answer_rules_t *rules,
 
 
 /*
- * A hash of the client's message without its id, so that it is the same when
- * it is sent again with another one; scan has seen all of it, or is NULL.
- * Whoever does not know the key cannot make a message that has the hash of
- * another one.  Never 0.
+ * Where in the client's message its id is: the bytes from begin to before end.
+ * Returns 0, and nothing there, if it has none.
  */
 
-uint64_t
-corral_answer_content(const uint64_t key[2], const corral_pointer_scan_t *scan,
-    const void *data, size_t len)
+int
+corral_answer_where(const corral_pointer_scan_t *scan, size_t *begin,
+    size_t *end)
 {
-    size_t                         begin, end;
-    uint64_t                       hash, next[2];
-    const uint8_t                 *p;
     const corral_pointer_value_t  *id;
 
-    p = data;
-    begin = len;
-    end = len;
+    id = &scan->values[CORRAL_ANSWER_ID];
 
-    if (scan) {
-        id = &scan->values[CORRAL_ANSWER_ID];
-
-        if (corral_answer_key(id)) {
-            begin = id->begin;
-            end = id->end;
-        }
+    if (corral_answer_key(id) == 0) {
+        return 0;
     }
 
-    hash = corral_answer_hash(key, p, begin);
+    *begin = id->begin;
+    *end = id->end;
 
-    if (end < len) {
-        next[0] = key[0] ^ hash;
-        next[1] = key[1];
-        hash = corral_answer_hash(next, p + end, len - end);
-    }
-
-    return hash ? hash : 1;
-}
-
-
-/* SipHash-2-4: fast enough to be done for each request */
-
-static uint64_t
-corral_answer_hash(const uint64_t key[2], const uint8_t *p, size_t n)
-{
-    size_t    left;
-    uint64_t  word, v[4];
-
-    v[0] = key[0] ^ 0x736f6d6570736575;
-    v[1] = key[1] ^ 0x646f72616e646f6d;
-    v[2] = key[0] ^ 0x6c7967656e657261;
-    v[3] = key[1] ^ 0x7465646279746573;
-
-    for (left = n; left >= 8; left -= 8, p += 8) {
-        memcpy(&word, p, 8);
-        v[3] ^= word;
-        corral_answer_round(v, 2);
-        v[0] ^= word;
-    }
-
-    word = 0;
-    memcpy(&word, p, left);
-    word |= (uint64_t) n << 56;
-
-    v[3] ^= word;
-    corral_answer_round(v, 2);
-    v[0] ^= word;
-    v[2] ^= 0xff;
-    corral_answer_round(v, 4);
-
-    return v[0] ^ v[1] ^ v[2] ^ v[3];
-}
-
-
-static void
-corral_answer_round(uint64_t v[4], unsigned n)
-{
-#define corral_answer_turn(x, bits)  ((x) << (bits) | (x) >> (64 - (bits)))
-
-    while (n--) {
-        v[0] += v[1];
-        v[2] += v[3];
-        v[1] = corral_answer_turn(v[1], 13) ^ v[0];
-        v[3] = corral_answer_turn(v[3], 16) ^ v[2];
-        v[0] = corral_answer_turn(v[0], 32);
-
-        v[2] += v[1];
-        v[0] += v[3];
-        v[1] = corral_answer_turn(v[1], 17) ^ v[2];
-        v[3] = corral_answer_turn(v[3], 21) ^ v[0];
-        v[2] = corral_answer_turn(v[2], 32);
-    }
-
-#undef corral_answer_turn
+    return 1;
 }
 
 

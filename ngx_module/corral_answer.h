@@ -80,8 +80,8 @@ void corral_answer_begin_agent(const corral_answer_rules_t *rules,
     corral_pointer_scan_t *scan);
 corral_answer_t corral_answer_of_client(const corral_answer_rules_t *rules,
     const corral_pointer_scan_t *scan);
-uint64_t corral_answer_content(const uint64_t key[2],
-    const corral_pointer_scan_t *scan, const void *data, size_t len);
+int corral_answer_where(const corral_pointer_scan_t *scan, size_t *begin,
+    size_t *end);
 corral_answer_t corral_answer_of_agent(const corral_answer_rules_t *rules,
     const corral_pointer_scan_t *scan);
 

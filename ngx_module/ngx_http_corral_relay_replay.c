@@ -22,10 +22,15 @@
 #include "ngx_http_corral_relay_pair.h"
 #include "ngx_http_corral_relay_resume.h"
 
+#include <openssl/core_names.h>
+#include <openssl/evp.h>
+#include <openssl/params.h>
+
 
 #define NGX_HTTP_CORRAL_REPLAY_MEMORY  (64 * 1024 * 1024)   /* of a worker */
 
 #define NGX_HTTP_CORRAL_REPLAY_KNOWN   4096                 /* contents */
+#define NGX_HTTP_CORRAL_REPLAY_KEY     16       /* bytes of SipHash' key */
 
 #define NGX_HTTP_CORRAL_REPLAY_FIN     0x80
 #define NGX_HTTP_CORRAL_REPLAY_TEXT                                           \
@@ -34,6 +39,9 @@
 
 static void *ngx_http_corral_relay_replay_alloc(void *data, size_t size);
 static void ngx_http_corral_relay_replay_give(void *data, void *p);
+static uint64_t ngx_http_corral_relay_replay_content(
+    corral_pointer_scan_t *scan, u_char *data, size_t len);
+static EVP_MAC_CTX *ngx_http_corral_relay_replay_siphash(void);
 static uint64_t ngx_http_corral_relay_replay_hash(ngx_http_corral_pair_t *p,
     uint64_t content);
 static void ngx_http_corral_relay_replay_count(ngx_http_corral_pair_t *p,
@@ -92,6 +100,82 @@ ngx_http_corral_relay_replay_give(void *data, void *p)
 }
 
 
+/*
+ * A hash of the client's message without its id, so that it is the same when it
+ * is sent again with another one; scan has seen it, or is NULL.  SipHash with
+ * the secret of the zone: nobody can make a message that has the hash of
+ * another one.  0: there is none, and it is never under suspicion.
+ */
+
+static uint64_t
+ngx_http_corral_relay_replay_content(corral_pointer_scan_t *scan, u_char *data,
+    size_t len)
+{
+    size_t        begin, end, size;
+    uint64_t      hash;
+    ngx_str_t     secret;
+    EVP_MAC_CTX  *ctx;
+
+    if (scan == NULL || !corral_answer_where(scan, &begin, &end)) {
+        begin = len;
+        end = len;
+    }
+
+    ctx = ngx_http_corral_relay_replay_siphash();
+    ngx_http_corral_table_secret(&secret);
+
+    /* the place of the id is in it: what follows is not what was before */
+
+    if (ctx == NULL || secret.len < NGX_HTTP_CORRAL_REPLAY_KEY
+        || !EVP_MAC_init(ctx, secret.data, NGX_HTTP_CORRAL_REPLAY_KEY, NULL)
+        || !EVP_MAC_update(ctx, (u_char *) &begin, sizeof(begin))
+        || !EVP_MAC_update(ctx, data, begin)
+        || !EVP_MAC_update(ctx, data + end, len - end)
+        || !EVP_MAC_final(ctx, (u_char *) &hash, &size, sizeof(hash)))
+    {
+        return 0;
+    }
+
+    return hash;
+}
+
+
+/* of 64 bits; made once in a worker, NULL if OpenSSL has it not */
+
+static EVP_MAC_CTX *
+ngx_http_corral_relay_replay_siphash(void)
+{
+    size_t       size;
+    EVP_MAC     *mac;
+    OSSL_PARAM   params[2];
+
+    static EVP_MAC_CTX  *ctx;
+
+    if (ctx) {
+        return ctx;
+    }
+
+    mac = EVP_MAC_fetch(NULL, "SIPHASH", NULL);
+    if (mac == NULL) {
+        return NULL;
+    }
+
+    ctx = EVP_MAC_CTX_new(mac);
+    EVP_MAC_free(mac);
+
+    size = sizeof(uint64_t);
+    params[0] = OSSL_PARAM_construct_size_t(OSSL_MAC_PARAM_SIZE, &size);
+    params[1] = OSSL_PARAM_construct_end();
+
+    if (ctx && !EVP_MAC_CTX_set_params(ctx, params)) {
+        EVP_MAC_CTX_free(ctx);
+        ctx = NULL;
+    }
+
+    return ctx;
+}
+
+
 /* the same message of another service is another message */
 
 static uint64_t
@@ -129,9 +213,7 @@ ngx_http_corral_relay_replay_client(ngx_http_corral_pair_t *p,
         answer = corral_answer_of_client(resume->rules, scan);
     }
 
-    answer.content = corral_answer_content(
-                             ngx_http_corral_table_suspect_key(), scan, data,
-                             len);
+    answer.content = ngx_http_corral_relay_replay_content(scan, data, len);
 
     if (ngx_http_corral_table_suspects()
         && ngx_http_corral_table_suspect(
@@ -257,8 +339,8 @@ ngx_http_corral_relay_replay_read(ngx_http_corral_pair_t *p, uint32_t seq)
 
 
 /*
- * An agent has answered it: who has seen that kills nobody, or was in flight by
- * chance when two others died.
+ * An agent has answered it, and lives: it does not kill, and was in flight by
+ * chance if two others have died.
  */
 
 static void

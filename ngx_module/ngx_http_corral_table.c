@@ -102,9 +102,7 @@ ngx_http_corral_table_init_zone(ngx_shm_zone_t *zone, void *data)
     ngx_hex_dump(sh->nonce, nonce, 8);
 
     if (getrandom(sh->secret, sizeof(sh->secret), 0)
-        != (ssize_t) sizeof(sh->secret)
-        || getrandom(sh->suspects.key, sizeof(sh->suspects.key), 0)
-           != (ssize_t) sizeof(sh->suspects.key))
+        != (ssize_t) sizeof(sh->secret))
     {
         ngx_log_error(NGX_LOG_EMERG, zone->shm.log, ngx_errno,
                       "getrandom() failed");

@@ -307,10 +307,8 @@ void ngx_http_corral_table_flush(void);
 /*
  * Messages that have seen two instances die, by a hash of service and content:
  * the zone remembers the last of them for 60 s, or until drop.  suspects says
- * whether there is any.  key is that of the hash, two words: nobody outside can
- * find a message that has the same as another one.
+ * whether there is any.
  */
-const uint64_t *ngx_http_corral_table_suspect_key(void);
 void ngx_http_corral_table_suspect_add(uint64_t hash);
 ngx_uint_t ngx_http_corral_table_suspect(uint64_t hash);
 ngx_uint_t ngx_http_corral_table_suspects(void);

@@ -97,7 +97,6 @@ typedef struct {
 /* messages that have seen two instances die */
 
 typedef struct {
-    uint64_t                     key[2];    /* of their hashes */
     ngx_atomic_t                 until;     /* ngx_time() of the youngest */
     ngx_atomic_t                 next;
     struct {

@@ -24,15 +24,6 @@ ngx_http_corral_table_suspect_init(ngx_http_corral_suspects_t *suspects)
 }
 
 
-const uint64_t *
-ngx_http_corral_table_suspect_key(void)
-{
-    static const uint64_t  none[2];
-
-    return ngx_http_corral_suspects ? ngx_http_corral_suspects->key : none;
-}
-
-
 void
 ngx_http_corral_table_suspect_add(uint64_t hash)
 {

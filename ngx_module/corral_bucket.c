@@ -42,6 +42,17 @@ corral_bucket_at(const corral_bucket_t *b, uint64_t rate, uint64_t burst,
 }
 
 
+static inline void
+corral_bucket_set(corral_bucket_t *b, int64_t tokens, uint64_t now)
+{
+    b->tokens = tokens;
+
+    if (now > b->time) {
+        b->time = now;
+    }
+}
+
+
 /* A full one. */
 
 void
@@ -66,11 +77,7 @@ corral_bucket_take(corral_bucket_t *b, uint64_t rate, uint64_t burst,
         return 0;
     }
 
-    b->tokens = tokens - CORRAL_BUCKET_UNIT;
-
-    if (now > b->time) {
-        b->time = now;
-    }
+    corral_bucket_set(b, tokens - CORRAL_BUCKET_UNIT, now);
 
     return 1;
 }
@@ -82,12 +89,8 @@ void
 corral_bucket_spend(corral_bucket_t *b, uint64_t rate, uint64_t burst,
     uint64_t n, uint64_t now)
 {
-    b->tokens = corral_bucket_at(b, rate, burst, now)
-                - (int64_t) (n * CORRAL_BUCKET_UNIT);
-
-    if (now > b->time) {
-        b->time = now;
-    }
+    corral_bucket_set(b, corral_bucket_at(b, rate, burst, now)
+                         - (int64_t) (n * CORRAL_BUCKET_UNIT), now);
 }
 
 

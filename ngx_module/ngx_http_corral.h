@@ -55,7 +55,6 @@ typedef struct {
     ngx_str_t                    token;     /* id of the client's, or empty */
     ngx_queue_t                  open;      /* all that can be revoked */
     ngx_http_request_t          *client;    /* whose context this is */
-    unsigned                     revoked:1;
 
     /* step 4, wait: reserves; step 5, upstream: replaces it on a retry */
     ngx_http_corral_instance_t   instance;  /* a copy; id is empty: none yet */
@@ -78,6 +77,7 @@ typedef struct {
 
     unsigned                     identified:1;   /* step 1 is done */
     unsigned                     routed:1;       /* step 2 is done */
+    unsigned                     revoked:1;      /* since step 3 */
     unsigned                     prepared:1;     /* affinity is looked up */
     unsigned                     sticky:1;       /* affinity is a hash */
     unsigned                     cookie:1;       /* affinity by cookie */

@@ -459,8 +459,10 @@ ngx_http_corral_relay_see(ngx_http_corral_pair_t *p, ngx_uint_t i,
         p->sides[i].said = 1;
         p->ending = 1;
 
-        /* with the other side done, too, its end need not be read: if it knows
-           of that, or else its end is what is waited for */
+        /*
+         * With the other side done, too, its end need not be read; but if it
+         * was not told, its end is what the pair waits for.
+         */
 
         if (p->sides[i].told && (p->sides[!i].said || p->sides[!i].eof)) {
             p->sides[i].connection->read->ready = 0;

@@ -176,6 +176,19 @@ ngx_http_corral_revoked(ngx_str_t names[NGX_HTTP_CORRAL_REVOKED_KINDS])
 
 
 ngx_uint_t
+ngx_http_corral_revoked_ctx(ngx_http_corral_ctx_t *ctx)
+{
+    ngx_str_t  names[NGX_HTTP_CORRAL_REVOKED_KINDS];
+
+    names[NGX_HTTP_CORRAL_REVOKED_token] = ctx->token;
+    names[NGX_HTTP_CORRAL_REVOKED_subject] = ctx->subject;
+    names[NGX_HTTP_CORRAL_REVOKED_session] = ctx->session;
+
+    return ngx_http_corral_revoked(names);
+}
+
+
+ngx_uint_t
 ngx_http_corral_revocation_count(void)
 {
     return ngx_http_corral_revocation.n;

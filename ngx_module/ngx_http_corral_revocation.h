@@ -36,6 +36,9 @@ void ngx_http_corral_revocation_closed(void);
 ngx_uint_t ngx_http_corral_revoked(
     ngx_str_t names[NGX_HTTP_CORRAL_REVOKED_KINDS]);
 
+/* The same of the names in a context. */
+ngx_uint_t ngx_http_corral_revoked_ctx(ngx_http_corral_ctx_t *ctx);
+
 /* Answers a request that is revoked: 401, and counts it.  NGX_DONE. */
 ngx_int_t ngx_http_corral_revocation_refuse(ngx_http_request_t *r,
     ngx_http_corral_ctx_t *ctx);

@@ -3,8 +3,8 @@
  * Step 3: who may not come any more.  A request whose token, subject or
  * session was revoked is refused; so may be one of which this gateway cannot
  * know it, because Redis has not told for too long.  What is revoked,
- * ngx_http_corral_revocation.c knows; connections that are open are ended by
- * the relay.
+ * ngx_http_corral_revocation.c knows; what is under way then is ended by
+ * ngx_http_corral_revocation_open.c, open WebSockets by the relay.
  *
  * Corral verifies no token itself: the id comes from a variable of whoever
  * does.
@@ -95,7 +95,6 @@ ngx_http_corral_revocation_handler(ngx_http_request_t *r)
     ngx_http_corral_ctx_t                  *ctx;
     ngx_http_corral_loc_conf_t             *lcf;
     ngx_http_corral_revocation_loc_conf_t  *rlcf;
-    ngx_str_t  names[NGX_HTTP_CORRAL_REVOKED_KINDS];
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_corral_module);
     ctx = ngx_http_corral_find_ctx(r);
@@ -112,11 +111,7 @@ ngx_http_corral_revocation_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    names[NGX_HTTP_CORRAL_REVOKED_token] = ctx->token;
-    names[NGX_HTTP_CORRAL_REVOKED_subject] = ctx->subject;
-    names[NGX_HTTP_CORRAL_REVOKED_session] = ctx->session;
-
-    if (ngx_http_corral_revoked(names)) {
+    if (ngx_http_corral_revoked_ctx(ctx)) {
         return ngx_http_corral_revocation_refuse(r, ctx);
     }
 

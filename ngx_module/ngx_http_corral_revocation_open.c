@@ -96,17 +96,12 @@ ngx_http_corral_revocation_open_end(ngx_uint_t max)
 static void
 ngx_http_corral_revocation_open_check(ngx_http_corral_ctx_t *ctx)
 {
-    ngx_str_t            names[NGX_HTTP_CORRAL_REVOKED_KINDS];
     ngx_connection_t    *c;
     ngx_http_request_t  *r;
 
-    names[NGX_HTTP_CORRAL_REVOKED_token] = ctx->token;
-    names[NGX_HTTP_CORRAL_REVOKED_subject] = ctx->subject;
-    names[NGX_HTTP_CORRAL_REVOKED_session] = ctx->session;
-
     r = ctx->client;
 
-    if (ctx->revoked || r->done || !ngx_http_corral_revoked(names)) {
+    if (ctx->revoked || r->done || !ngx_http_corral_revoked_ctx(ctx)) {
         return;
     }
 

@@ -105,7 +105,7 @@ const corral_command_t  corral_commands[] = {
       "close one connection, or all that match the options" },
 
     { "revoke", "KIND:NAME...", 1, CORRAL_ARGS, corral_revoke_revoke, "for",
-      "close connections of a token, a subject or a session, refuse new ones" },
+      "end what a token, subject or session has open, refuse new requests" },
 
     { "unrevoke", "KIND:NAME...", 1, CORRAL_ARGS, corral_revoke_undo, "",
       "undo revoke" },
